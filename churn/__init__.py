@@ -1,0 +1,1 @@
+"""The core: what every room shares. It knows no service and imports nothing here, so that nobody pays for what they do not use."""

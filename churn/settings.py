@@ -1,0 +1,134 @@
+"""Every variable: name, type, default, reason. Read once, in a room's `__main__`; values travel as arguments.
+
+One small class a concern, so that the web service never demands a Kinesis name. A variable's name is its field's
+in capitals: `store_url` is STORE_URL. boto3 reads its own (AWS_ENDPOINT_URL, AWS_REGION, keys) and needs no class.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from churn.errors import SettingError
+
+HOME = Path(os.environ.get("CHURNWATCH_HOME", ".churnwatch"))
+"""Where the embedded defaults keep their data; every path below starts here unless set otherwise."""
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+
+class ModelSettings(_Settings):
+    """Which model answers."""
+
+    run_id: str = Field("", description="The MLflow run whose model is served, or an alias such as champion.")
+    contract: str = Field("credit_card", description="The contract an alias belongs to; a run id knows its own.")
+    mlflow_tracking_uri: str = Field("http://127.0.0.1:5051", description="The MLflow server.")
+    bundle_cache: Path = Field(HOME / "cache", description="Verified bundles by digest; services start from it.")
+    alias_poll_seconds: float = Field(5.0, gt=0, description="How often an alias in RUN_ID is looked up again.")
+
+
+class StoreSettings(_Settings):
+    """The prediction log."""
+
+    store_url: str = Field(
+        f"sqlite:///{HOME / 'store.db'}", description="sqlite:///PATH or mongodb://HOST:PORT/DATABASE."
+    )
+    store_timeout_seconds: float = Field(5.0, gt=0, description="How long one call to the store may take.")
+
+
+class FeatureStoreSettings(_Settings):
+    """Features in S3."""
+
+    feature_bucket: str = Field("churnwatch", description="The S3 bucket of features; made when absent.")
+
+
+class JournalSettings(_Settings):
+    """The durable queue in front of the store."""
+
+    journal_dir: Path = Field(HOME / "journal", description="Segments of answers not yet in the store.")
+    journal_max_bytes: int = Field(1 << 30, gt=0, description="Backlog at which requests are answered 503.")
+
+
+class WebSettings(_Settings):
+    """The HTTP service."""
+
+    web_host: str = Field("127.0.0.1", description="Address to bind. Outside loopback, API keys are demanded.")
+    web_port: int = Field(9696, ge=0, le=65535, description="Port of the HTTP service.")
+    web_workers: int = Field(2, ge=1, le=64, description="Worker processes.")
+    web_threads: int = Field(32, ge=1, le=512, description="Threads a worker; each waits for one group's fsync.")
+    web_max_body_bytes: int = Field(16 << 20, gt=0, description="Larger bodies are answered 413.")
+    web_max_list: int = Field(10_000, gt=0, description="Longer lists are answered 413.")
+
+
+class StreamSettings(_Settings):
+    """The Kinesis service."""
+
+    input_stream: str = Field("predictions", description="Records to score are read from this stream.")
+    results_stream: str = Field("results", description="Answers are put on this stream.")
+    dead_letter_stream: str = Field("dead-letters", description="Records that can never succeed go here.")
+    consumer: str = Field("churnwatch", description="Names the checkpoints; another name reads on its own.")
+    start_position: str = Field(
+        "TRIM_HORIZON", description="Where a new consumer begins: TRIM_HORIZON, LATEST or an ISO time."
+    )
+    batch_records: int = Field(10_000, ge=1, le=10_000, description="Most records scored at once.")
+    batch_seconds: float = Field(1.0, gt=0, description="Longest wait before a smaller batch is scored.")
+    lease_seconds: float = Field(20.0, gt=1, description="How long a silent worker keeps its shards.")
+    stream_metrics_port: int = Field(8086, ge=0, le=65535, description="Metrics and health of the stream service.")
+
+
+class WatchSettings(_Settings):
+    """The watch."""
+
+    window_seconds: float = Field(3600.0, gt=0, description="Length of a window by time.")
+    window_rows: int = Field(0, ge=0, description="Rows of a window by count; 0 means windows by time.")
+    minimum_rows: int = Field(100, ge=1, description="Fewer rows cannot be judged: the state insufficient.")
+    watch_poll_seconds: float = Field(10.0, gt=0, description="How often closed windows are looked for.")
+    watch_lateness_seconds: float = Field(5.0, ge=0, description="How long after its end a window is left open.")
+    watch_host: str = Field("127.0.0.1", description="Address to bind.")
+    watch_port: int = Field(8085, ge=0, le=65535, description="Gauges for Prometheus and the status page.")
+    false_alarm_budget: float = Field(0.01, gt=0, lt=1, description="Family-wise false alarms a quiet window.")
+    alarm_windows: int = Field(2, ge=1, description="Windows in a row (k) that drift before the pager rings.")
+
+
+class ReportSettings(_Settings):
+    """Reports."""
+
+    report_dir: Path = Field(HOME / "reports", description="Where reports are written; Nginx serves this folder.")
+    evidently_rows: int = Field(5_000, ge=100, le=50_000, description="Sample of a window that Evidently sees.")
+
+
+class TrainSettings(_Settings):
+    """Tuning."""
+
+    trials: int = Field(10, ge=1, le=10_000, description="hyperopt trials.")
+    folds: int = Field(5, ge=2, le=20, description="Cross-validation folds.")
+    seed: int = Field(7, ge=0, description="Split, folds and search are reproducible by it.")
+    maximum_bad_share: float = Field(0.05, ge=0, le=1, description="A larger share of bad rows fails an ingest.")
+
+
+SettingsClass = TypeVar("SettingsClass", bound=BaseSettings)
+
+
+def read(settings: type[SettingsClass]) -> SettingsClass:
+    """Read one concern from the environment. Raises SettingError naming variable, value and expectation."""
+    try:
+        return settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingError(str(first["loc"][0]).upper(), first["input"], first["msg"].lower()) from None
+
+
+def table() -> list[tuple[str, str, str, str]]:
+    """(variable, type, default, reason) of every setting, for the generated reference in docs/settings.md."""
+    rows = []
+    for concern in _Settings.__subclasses__():
+        for name, field in concern.model_fields.items():
+            kind = getattr(field.annotation, "__name__", str(field.annotation))
+            rows.append((name.upper(), kind, str(field.default), field.description or ""))
+    return rows

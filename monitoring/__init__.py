@@ -1,0 +1,1 @@
+"""The watch: windows, quality, drift, alarms, gauges."""

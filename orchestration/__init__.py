@@ -1,0 +1,1 @@
+"""Prefect flows: ingest, tune, promote; the order of the steps."""

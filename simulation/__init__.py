@@ -1,0 +1,1 @@
+"""The business, played: customers, events, shifts with known truth."""

@@ -1,0 +1,1 @@
+"""The Kinesis door: records in, results out."""

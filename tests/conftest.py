@@ -1,0 +1,32 @@
+"""Fixtures that every room's tests may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from churn.bundle import Bundle, load_bundle
+from churn.contract import Contract, load_contract
+from tests.fakes import make_bundle
+
+os.environ.update(DO_NOT_TRACK="1", MLFLOW_DISABLE_TELEMETRY="true", PREFECT_SERVER_ANALYTICS_ENABLED="false")
+
+
+@pytest.fixture(scope="session")
+def credit_card() -> Contract:
+    return load_contract("credit_card")
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real small bundle on disk. Do not alter it: copy it first."""
+    folder = tmp_path_factory.mktemp("bundle") / "credit_card"
+    make_bundle(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_folder: Path) -> Bundle:
+    return load_bundle(bundle_folder)
