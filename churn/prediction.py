@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
+import hashlib
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import msgspec
 
@@ -60,3 +61,34 @@ def to_json(prediction: Prediction) -> bytes:
 def from_json(payload: bytes) -> Prediction:
     """The inverse of `to_json`. Raises msgspec.ValidationError on anything else."""
     return _decoder.decode(payload)
+
+
+def derived_id(*parts: str) -> str:
+    """A prediction_id (32 hex digits) that the same parts always give, so that a repeat repeats an identity.
+
+    Doors derive alike: `derived_id("event", contract, event_id)` where a record carries an event_id.
+    """
+    framed = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(framed.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def answer(prediction: Prediction) -> dict[str, Any]:
+    """What a caller gets: all of the record but its features and bookkeeping. JSON-like, time as RFC 3339 in UTC."""
+    document: dict[str, Any] = {
+        "prediction_id": prediction.prediction_id,
+        "churn_probability": prediction.churn_probability,
+        "churn": prediction.churn,
+        "threshold": prediction.threshold,
+        "model_run_id": prediction.model_run_id,
+        "contract": prediction.contract,
+        "contract_hash": prediction.contract_hash,
+        "created_at": prediction.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "missing": list(prediction.missing),
+        "unknown": list(prediction.unknown),
+        "ignored": prediction.ignored,
+    }
+    if prediction.customer_id is not None:
+        document["customer_id"] = prediction.customer_id
+    if prediction.event_id is not None:
+        document["event_id"] = prediction.event_id
+    return document
