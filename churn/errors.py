@@ -84,8 +84,35 @@ class LeaseLost(ChurnwatchError):
     """Another worker holds the shard now: this one must drop its batch and move on."""
 
 
+class StreamUnavailable(ChurnwatchError):
+    """Kinesis cannot be reached, refuses, or slows us down. `cause` is a short word that a metric may carry."""
+
+    def __init__(self, action: str, cause: str, detail: str) -> None:
+        super().__init__(f"{action}: {detail}")
+        self.cause = cause
+
+
+class StreamMissing(StreamUnavailable):
+    """The stream, or a shard of it, does not exist (any more)."""
+
+
+class TooManyDeadLetters(ChurnwatchError):
+    """So many records cannot be scored that the contract or the model must be wrong: nothing of the batch was done."""
+
+
 class JournalFull(ChurnwatchError):
     """The journal cannot take the record (disk full, read-only, or its limit reached): nothing was acknowledged."""
+
+
+class EvidentlyFailed(ChurnwatchError):
+    """Evidently gave no answer: crashed, or took too long. Our own verdicts do not depend on it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Evidently gave no second opinion: {reason}")
+
+
+class ReportError(ChurnwatchError):
+    """A report that cannot be made or written: a window that makes no sense, a folder that cannot be written."""
 
 
 def shown(value: object, limit: int = 60) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 disable_created_metrics()
 
@@ -34,3 +34,42 @@ class AnswerMetrics:
             buckets=PROBABILITY_BUCKETS,
             registry=registry,
         )
+
+
+BATCH_BUCKETS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000)
+
+
+class StreamMetrics:
+    """What the stream service counts, by shard where a shard can be stuck while the others move on."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"churnwatch_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, labels: tuple[str, ...] = ("shard",)) -> Gauge:
+            return Gauge(f"churnwatch_{name}", text, labels, registry=registry)
+
+        self.records = counter("stream_records_total", "Records read from the input stream.", ("shard",))
+        self.bytes = counter("stream_bytes_total", "Bytes of the records read.", ("shard",))
+        self.dead_letters = counter("dead_letters_total", "Records set aside, by reason.", ("reason",))
+        self.results = counter("stream_results_total", "Answers put on the results stream.")
+        self.retries = counter(
+            "stream_retries_total", "Calls made again, by what was called and why it failed.", ("call", "cause")
+        )
+        self.lost_leases = counter("stream_lost_leases_total", "Batches dropped: another worker holds the shard now.")
+        self.batch = Histogram(
+            "churnwatch_stream_batch_records", "Records scored at once.", buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.lag_seconds = gauge("stream_lag_seconds", "Age of the oldest record of the shard not yet answered.")
+        self.behind = gauge("stream_behind_milliseconds", "MillisBehindLatest of the newest read.")
+        self.checkpoint = gauge("stream_checkpoint_timestamp_seconds", "When the shard's checkpoint last moved.")
+        self.owned = gauge("stream_shard_owned", "1 for each shard that this worker reads.")
+        self.stuck = gauge("stream_shard_stuck", "1 when records wait and the shard has not moved for too long.")
+        self.model = gauge(
+            "stream_model_info", "1 for the model that answers now.", ("model_run_id", "contract", "contract_hash")
+        )
+
+    def forget(self, shard: str) -> None:
+        """Drop the gauges of a shard that this worker no longer reads, so that none goes on telling its last value."""
+        for gauge in (self.lag_seconds, self.behind, self.checkpoint, self.owned, self.stuck):
+            gauge.remove(shard)

@@ -19,11 +19,11 @@ HOME = Path(os.environ.get("CHURNWATCH_HOME", ".churnwatch"))
 """Where the embedded defaults keep their data; every path below starts here unless set otherwise."""
 
 
-class _Settings(BaseSettings):
+class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
 
-class ModelSettings(_Settings):
+class ModelSettings(Settings):
     """Which model answers."""
 
     run_id: str = Field("", description="The MLflow run whose model is served, or an alias such as champion.")
@@ -33,7 +33,7 @@ class ModelSettings(_Settings):
     alias_poll_seconds: float = Field(5.0, gt=0, description="How often an alias in RUN_ID is looked up again.")
 
 
-class StoreSettings(_Settings):
+class StoreSettings(Settings):
     """The prediction log."""
 
     store_url: str = Field(
@@ -42,20 +42,20 @@ class StoreSettings(_Settings):
     store_timeout_seconds: float = Field(5.0, gt=0, description="How long one call to the store may take.")
 
 
-class FeatureStoreSettings(_Settings):
+class FeatureStoreSettings(Settings):
     """Features in S3."""
 
     feature_bucket: str = Field("churnwatch", description="The S3 bucket of features; made when absent.")
 
 
-class JournalSettings(_Settings):
+class JournalSettings(Settings):
     """The durable queue in front of the store."""
 
     journal_dir: Path = Field(HOME / "journal", description="Segments of answers not yet in the store.")
     journal_max_bytes: int = Field(1 << 30, gt=0, description="Backlog at which requests are answered 503.")
 
 
-class WebSettings(_Settings):
+class WebSettings(Settings):
     """The HTTP service."""
 
     web_host: str = Field("127.0.0.1", description="Address to bind. Outside loopback, API keys are demanded.")
@@ -66,7 +66,7 @@ class WebSettings(_Settings):
     web_max_list: int = Field(10_000, gt=0, description="Longer lists are answered 413.")
 
 
-class StreamSettings(_Settings):
+class StreamSettings(Settings):
     """The Kinesis service."""
 
     input_stream: str = Field("predictions", description="Records to score are read from this stream.")
@@ -79,10 +79,18 @@ class StreamSettings(_Settings):
     batch_records: int = Field(10_000, ge=1, le=10_000, description="Most records scored at once.")
     batch_seconds: float = Field(1.0, gt=0, description="Longest wait before a smaller batch is scored.")
     lease_seconds: float = Field(20.0, gt=1, description="How long a silent worker keeps its shards.")
+    stream_shards: int = Field(2, ge=0, le=1000, description="Shards of a stream made when absent; 0 makes none.")
+    stream_worker: str = Field("", description="This worker's name in leases; must be unique. Empty: host and pid.")
+    stream_poll_seconds: float = Field(0.5, ge=0.2, description="Pause between reads of a shard that is at its tip.")
+    stream_record_bytes: int = Field(262_144, gt=0, description="A larger record is a dead letter.")
+    stream_stuck_seconds: float = Field(300.0, gt=0, description="Health fails when records wait this long unmoved.")
+    dead_letter_share: float = Field(0.5, gt=0, le=1, description="A larger share of dead letters stops the worker.")
+    dead_letter_window: int = Field(1000, ge=1, description="Records over which that share is taken.")
+    stream_metrics_host: str = Field("127.0.0.1", description="Address to bind for metrics and health.")
     stream_metrics_port: int = Field(8086, ge=0, le=65535, description="Metrics and health of the stream service.")
 
 
-class WatchSettings(_Settings):
+class WatchSettings(Settings):
     """The watch."""
 
     window_seconds: float = Field(3600.0, gt=0, description="Length of a window by time.")
@@ -96,14 +104,14 @@ class WatchSettings(_Settings):
     alarm_windows: int = Field(2, ge=1, description="Windows in a row (k) that drift before the pager rings.")
 
 
-class ReportSettings(_Settings):
+class ReportSettings(Settings):
     """Reports."""
 
     report_dir: Path = Field(HOME / "reports", description="Where reports are written; Nginx serves this folder.")
     evidently_rows: int = Field(5_000, ge=100, le=50_000, description="Sample of a window that Evidently sees.")
 
 
-class TrainSettings(_Settings):
+class TrainSettings(Settings):
     """Tuning."""
 
     trials: int = Field(10, ge=1, le=10_000, description="hyperopt trials.")
@@ -127,7 +135,7 @@ def read(settings: type[SettingsClass]) -> SettingsClass:
 def table() -> list[tuple[str, str, str, str]]:
     """(variable, type, default, reason) of every setting, for the generated reference in docs/settings.md."""
     rows = []
-    for concern in _Settings.__subclasses__():
+    for concern in Settings.__subclasses__():
         for name, field in concern.model_fields.items():
             kind = getattr(field.annotation, "__name__", str(field.annotation))
             rows.append((name.upper(), kind, str(field.default), field.description or ""))
