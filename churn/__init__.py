@@ -1,1 +1,4 @@
-"""The core: what every room shares. It knows no service and imports nothing here, so that nobody pays for what they do not use."""
+"""The core: what every room shares. It knows no service.
+
+It imports nothing here, so that nobody pays for what they do not use.
+"""

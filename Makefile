@@ -1,0 +1,93 @@
+# Churnwatch. `make` lists the targets; the two to begin with are `make demo` and `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+# Nobody is phoned home, and byte code is cached: some libraries take seconds to import without it.
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+unexport PYTHONDONTWRITEBYTECODE
+
+CONTRACT ?= credit_card
+DATA ?=
+
+help:  ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make .venv with every pinned package (once; works offline afterwards)
+
+$(STAMP): requirements/dev.txt requirements/bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make setup PYTHON=python3.12"; exit 1; }
+	@echo "==> setting up .venv ($$($(PYTHON) --version); a minute or two the first time)"
+	@$(PYTHON) -m venv .venv || { echo "no venv: install your system's python3-venv package"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode --quiet requirements/dev.txt
+	@touch $@
+	@echo "==> .venv is ready"
+
+demo: setup  ## The whole loop, once, on this machine: make demo [DATA=file.csv] [CONTRACT=name]
+	@$(BIN)/python -m simulation demo --contract $(CONTRACT) $(if $(DATA),--data "$(DATA)")
+
+up: setup  ## Start everything in the foreground, to stay until Ctrl-C (after a demo or train)
+	@$(BIN)/python -m simulation up --contract $(CONTRACT)
+
+train: setup  ## Ingest DATA=file.csv and tune; needs the servers of `make up` or your own
+	@$(BIN)/python -m orchestration ingest --contract $(CONTRACT) $(DATA)
+	@$(BIN)/python -m orchestration tune --contract $(CONTRACT)
+
+simulate: setup  ## Send simulated customers to the running services, one a second, until Ctrl-C
+	@$(BIN)/python -m simulation run --contract $(CONTRACT) --rate 1
+
+report: setup  ## Report on the last 24 hours of the running store
+	@$(BIN)/python -m reporting --contract $(CONTRACT)
+
+check: setup  ## Lint, types, import contracts, and the fast tests: what a commit must pass
+	@echo "==> ruff";         $(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	@echo "==> mypy";         $(BIN)/mypy
+	@echo "==> import rules"; $(BIN)/lint-imports --no-cache | tail -n 3
+	@$(MAKE) --no-print-directory test-fast
+
+test-fast: setup  ## The fast tests alone
+	@echo "==> fast tests"
+	@$(BIN)/python -m pytest -q -m "not integration and not e2e" --durations=5
+
+test: check  ## Everything: checks, fast, integration and end-to-end tests
+	@echo "==> integration and end-to-end tests (real servers on free ports)"
+	@$(BIN)/python -m pytest -q -m "integration or e2e" --durations=10
+	@echo "==> all checks and tests passed"
+
+format: setup  ## Format the code
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+docs: setup  ## Regenerate the reference pages that are made from the code
+	@$(BIN)/python -m docs.build
+
+bench-scoring: setup  ## One prediction through churn.scoring: median and percentiles
+	@$(BIN)/python -m benchmarks.scoring
+
+bench-http: setup  ## The HTTP service beside its peers (makes their venvs first)
+	@$(BIN)/python -m benchmarks.http
+
+bench-stream: setup  ## The stream's scoring path and the service end to end
+	@$(BIN)/python -m benchmarks.stream
+
+bench-drift: setup  ## False alarms and detection of the drift verdicts, beside Evidently's defaults
+	@$(BIN)/python -m benchmarks.drift
+
+lock: setup  ## Compile requirements/ anew from pyproject.toml
+	@for extra in dev web stream train monitor simulate embedded; do \
+	  $(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --generate-hashes --python-version 3.11 \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet \
+	    $$([ $$extra = dev ] || echo --constraint requirements/dev.txt) -o requirements/$$extra.txt; done
+	@printf 'uv>=0.8\n' | $(BIN)/uv pip compile - --universal --generate-hashes --python-version 3.11 \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o requirements/bootstrap.txt
+
+clean:  ## Remove what demo and up have written (.churnwatch); the environment stays
+	rm -rf .churnwatch
+
+.PHONY: help setup demo up train simulate report check test-fast test format docs lock clean \
+        bench-scoring bench-http bench-stream bench-drift
