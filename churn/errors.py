@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class ChurnwatchError(Exception):
@@ -113,6 +114,14 @@ class EvidentlyFailed(ChurnwatchError):
 
 class ReportError(ChurnwatchError):
     """A report that cannot be made or written: a window that makes no sense, a folder that cannot be written."""
+
+
+class FolderUnusable(ChurnwatchError):
+    """A data folder cannot be written or read: full, read-only or not ours."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        reason = error.strerror or error
+        super().__init__(f"{folder} cannot be used: {reason}; free space there or choose another folder")
 
 
 def shown(value: object, limit: int = 60) -> str:

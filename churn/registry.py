@@ -1,0 +1,131 @@
+"""Where a RUN_ID leads: MLflow's runs, aliases and model files over its REST API.
+
+Serving rooms need three calls of MLflow, so they make them and do not carry MLflow itself. The other home of MLflow
+is orchestration/tracking.py, which writes what is read here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+
+from churn.bundle import MANIFEST
+from churn.errors import BundleRefused, RegistryUnavailable, RunNotFound
+
+RUN_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
+DIGEST_TAG = "churnwatch.bundle_digest"
+CONTRACT_TAG = "churnwatch.contract"
+CONTRACT_SHA256_TAG = "churnwatch.contract_sha256"
+MODEL_ID_TAG = "churnwatch.model_id"
+"""Tags of a run, written once its bundle is complete: a run without them has no model to serve."""
+
+BUNDLE_FOLDER = "artifacts/bundle"
+"""Where a logged model keeps its bundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A run with a bundle. `digest` is the sha256 of its bundle.json, which names the sha256 of every other file."""
+
+    run_id: str
+    model_id: str
+    digest: str
+    contract: str
+    contract_sha256: str
+
+
+class Registry:
+    """Asks one MLflow server. Safe to share between threads."""
+
+    def __init__(self, tracking_uri: str, timeout_seconds: float = 5.0) -> None:
+        self.tracking_uri = tracking_uri.rstrip("/")
+        timeout = urllib3.Timeout(connect=timeout_seconds, read=timeout_seconds)
+        retry = urllib3.Retry(total=2, backoff_factor=0.2, redirect=0, status_forcelist=(502, 503, 504))
+        self._pool = urllib3.PoolManager(timeout=timeout, retries=retry)
+
+    def check(self) -> None:
+        """Prove that the server answers its API; `/health` says 200 even when every call is refused."""
+        self._call("mlflow/experiments/get", experiment_id="0")
+
+    def resolve(self, run_or_alias: str, contract: str) -> RegisteredModel:
+        """The model of a run id, or of an alias of the contract's registered model.
+
+        Raises RunNotFound, or RegistryUnavailable when the server cannot be reached or refuses.
+        """
+        run_id = run_or_alias
+        if not RUN_ID_PATTERN.fullmatch(run_or_alias):
+            answer = self._call("mlflow/registered-models/alias", name=contract, alias=run_or_alias)
+            run_id = str(answer.get("model_version", {}).get("run_id", ""))
+        run = self._call("mlflow/runs/get", run_id=run_id) if run_id else {}
+        tags = {tag["key"]: tag["value"] for tag in run.get("run", {}).get("data", {}).get("tags", ())}
+        try:
+            return RegisteredModel(
+                run_id, tags[MODEL_ID_TAG], tags[DIGEST_TAG], tags[CONTRACT_TAG], tags[CONTRACT_SHA256_TAG]
+            )
+        except KeyError:
+            raise RunNotFound(run_or_alias, self.tracking_uri) from None
+
+    def download(self, model: RegisteredModel, folder: Path) -> None:
+        """Fetch a bundle into an empty folder, every file checked against the digest on its way.
+
+        Raises BundleRefused when a file is not what was registered, RegistryUnavailable, or OSError.
+        """
+        manifest = self._file(model, MANIFEST)
+        found = hashlib.sha256(manifest).hexdigest()
+        if found != model.digest:
+            reason = f"{MANIFEST} has sha256 {found[:12]}…, registered was {model.digest[:12]}…; it was altered"
+            raise BundleRefused(model.run_id, reason)
+        for name, sha256 in json.loads(manifest)["files"].items():
+            payload = self._file(model, name)
+            found = hashlib.sha256(payload).hexdigest()
+            if found != sha256 or Path(name).name != name:
+                reason = f"{name} has sha256 {found[:12]}…, expected {sha256[:12]}…; it was altered"
+                raise BundleRefused(model.run_id, reason)
+            (folder / name).write_bytes(payload)
+        (folder / MANIFEST).write_bytes(manifest)
+
+    def _file(self, model: RegisteredModel, name: str) -> bytes:
+        path = f"/ajax-api/2.0/mlflow/logged-models/{model.model_id}/artifacts/files"
+        response = self._get(path, {"artifact_file_path": f"{BUNDLE_FOLDER}/{name}"})
+        if response.status == 200:
+            return bytes(response.data)
+        if response.status == 404 or b"RESOURCE_DOES_NOT_EXIST" in response.data[:500]:
+            raise BundleRefused(model.run_id, f"{name} is gone from {self.tracking_uri} (model {model.model_id})")
+        raise self._refused(response)
+
+    def _call(self, method: str, **query: str) -> Mapping[str, Any]:
+        response = self._get(f"/api/2.0/{method}", query)
+        try:
+            answer = json.loads(response.data)
+        except ValueError:
+            raise self._refused(response) from None
+        if response.status == 200 and isinstance(answer, dict):
+            return answer
+        absent = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the latter: an alias that is not set
+        if isinstance(answer, dict) and answer.get("error_code") in absent:
+            return {}
+        raise self._refused(response)
+
+    def _get(self, path: str, query: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._pool.request("GET", f"{self.tracking_uri}{path}?{urlencode(query)}")
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise RegistryUnavailable(
+                f"MLflow at {self.tracking_uri} cannot be reached ({reason}); start it, or set MLFLOW_TRACKING_URI"
+            ) from error
+
+    def _refused(self, response: urllib3.BaseHTTPResponse) -> RegistryUnavailable:
+        words = response.data[:200].decode("utf-8", "replace").strip()
+        return RegistryUnavailable(
+            f"MLflow at {self.tracking_uri} answered {response.status}: {words}; check MLFLOW_TRACKING_URI and the "
+            "server's --allowed-hosts"
+        )
