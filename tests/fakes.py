@@ -14,6 +14,7 @@ from churn.bundle import Bundle, load_bundle, save_bundle
 from churn.calibration import Calibration, fit_calibration
 from churn.contract import Contract, Feature, load_contract
 from churn.encoder import Encoder
+from churn.histogram import make_profile
 from churn.model import XGBoostModel
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -78,7 +79,7 @@ def make_bundle(
         calibration=calibration,
         threshold=0.5,
         reference=reference,
-        profile={},
+        profile=make_profile(contract, reference),
         golden_records=records(frame.head(50), contract),
         facts={},
     )
