@@ -124,6 +124,36 @@ class TableReader:
         self.problem(f"{key}={shown(value)}: expected a table of texts")
         return {}
 
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of numbers; empty when absent."""
+        value = self._get(key)
+        if value is None:
+            return ()
+        if isinstance(value, list) and all(_is_number(entry) for entry in value):
+            return tuple(value)
+        self.problem(f"{key}={shown(value)}: expected a list of numbers")
+        return ()
+
+    def amounts(self, key: str) -> dict[str, float]:
+        """A table of text to number; empty when absent."""
+        value = self._get(key)
+        if value is None:
+            return {}
+        if isinstance(value, dict) and all(_is_number(entry) for entry in value.values()):
+            return dict(value)
+        self.problem(f"{key}={shown(value)}: expected a table of numbers")
+        return {}
+
+    def rows(self, key: str) -> list[TableReader]:
+        """A list of tables, [[key]] in the file; empty when absent."""
+        value = self._get(key)
+        if value is None:
+            return []
+        if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+            return [self._child(f"{key}[{index}]", entry) for index, entry in enumerate(value)]
+        self.problem(f"{key}={shown(value)}: expected tables [[{self._name(key)}]]")
+        return []
+
     def _get(self, key: str) -> Any:
         self._asked.add(key)
         return self._table.get(key)
@@ -135,3 +165,7 @@ class TableReader:
         child = TableReader(table, self._name(key), self._problems)
         self._children.append(child)
         return child
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
