@@ -125,7 +125,7 @@ def test_no_content_of_a_window_raises(credit_card: Contract, fault: str) -> Non
     elif fault == "infinite":
         window.loc[::2, "total_trans_amt"] = math.inf
     elif fault == "all null":
-        window = window.assign(**{name: None for name in window.columns})
+        window = window.assign(**dict.fromkeys(window.columns))
     elif fault == "text":
         window = window.astype(str)
     elif fault == "new level":
