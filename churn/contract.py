@@ -229,16 +229,17 @@ def _read_feature(name: str, table: TableReader) -> Feature:
     kind = table.choice("type", FEATURE_TYPES)
     minimum, maximum = table.number("minimum", None), table.number("maximum", None)
     levels = table.words("levels")
+    article = "an" if kind[0] in "aeiou" else "a"
     if kind in NUMERIC_TYPES:
         if levels:
-            table.problem(f"levels: a {kind} has none; give minimum and maximum, or make it a category")
+            table.problem(f"levels: {article} {kind} has none; give minimum and maximum, or make it a category")
         if minimum is not None and maximum is not None and minimum > maximum:
             table.problem(f"minimum={minimum:g} is above maximum={maximum:g}")
     else:
         if minimum is not None or maximum is not None:
-            table.problem(f"minimum and maximum do not fit a {kind}")
+            table.problem(f"minimum and maximum do not fit {article} {kind}")
         if kind != "boolean" and len(set(levels)) < 2:
-            table.problem(f"levels={list(levels)}: a {kind} needs at least two different levels")
+            table.problem(f"levels={list(levels)}: {article} {kind} needs at least two different levels")
         if len(set(levels)) != len(levels):
             table.problem(f"levels={list(levels)}: a level stands there twice")
     spellings = table.spellings("spellings")
