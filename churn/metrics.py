@@ -36,6 +36,46 @@ class AnswerMetrics:
         )
 
 
+class ModelMetrics:
+    """Which model a service serves, and whether one that it should serve was refused."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.info = Gauge(
+            "churnwatch_model_info",
+            "Workers that serve this model now.",
+            ["model_run_id", "contract", "contract_hash"],
+            registry=registry,
+        )
+        self.refused = Gauge(
+            "churnwatch_model_refused",
+            "Workers that refused the model their alias leads to and go on serving the old one: an alarm above 0.",
+            registry=registry,
+        )
+        self.swaps = Counter("churnwatch_model_swaps_total", "Models swapped in while serving.", registry=registry)
+
+    def serves(self, model_run_id: str, contract: str, contract_hash: str) -> None:
+        """Only the newest model is told as served."""
+        self.info.clear()
+        self.info.labels(model_run_id, contract, contract_hash).set(1)
+
+
+class WebMetrics:
+    """What the HTTP service counts beside its answers. `path` is a route's pattern, never what a caller typed."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "churnwatch_http_requests_total",
+            "Requests answered, by route and status.",
+            ["path", "status"],
+            registry=registry,
+        )
+        self.repeats = Counter(
+            "churnwatch_http_repeats_total",
+            "Answers given again for an Idempotency-Key or event_id that was there already.",
+            registry=registry,
+        )
+
+
 BATCH_BUCKETS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 
 
