@@ -131,12 +131,3 @@ def read(settings: type[SettingsClass]) -> SettingsClass:
         first = error.errors()[0]
         raise SettingError(str(first["loc"][0]).upper(), first["input"], first["msg"].lower()) from None
 
-
-def table() -> list[tuple[str, str, str, str]]:
-    """(variable, type, default, reason) of every setting, for the generated reference in docs/settings.md."""
-    rows = []
-    for concern in Settings.__subclasses__():
-        for name, field in concern.model_fields.items():
-            kind = getattr(field.annotation, "__name__", str(field.annotation))
-            rows.append((name.upper(), kind, str(field.default), field.description or ""))
-    return rows

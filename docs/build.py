@@ -1,0 +1,83 @@
+"""Writes the reference pages that are made from the code: `make docs`. A test fails when one is out of date.
+
+python -m docs.build
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+
+from churn import metrics, settings
+from simulation import stage  # its settings are in the table too
+
+FOLDER = Path(__file__).resolve().parent / "reference"
+NOTE = "<!-- Made by `make docs` from the code; edit there. -->"
+
+
+def settings_page() -> str:
+    """Every variable of every concern, in the order of the classes."""
+    lines = [NOTE, "# Settings", ""]
+    lines += [
+        "Every setting is an environment variable, read once when a room starts. boto3 reads its own:",
+        "`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and the rest.",
+    ]
+    for concern in settings.Settings.__subclasses__():
+        if concern.__module__ not in (settings.__name__, stage.__name__):
+            continue
+        lines += [
+            "",
+            f"## {(inspect.getdoc(concern) or concern.__name__).rstrip('.')}",
+            "",
+            "| variable | type | default | what it is |",
+        ]
+        lines += ["| --- | --- | --- | --- |"]
+        for name, field in concern.model_fields.items():
+            kind = getattr(field.annotation, "__name__", str(field.annotation))
+            default = f"`{field.default}`" if field.default not in ("", None) else "none"
+            lines.append(f"| `{name.upper()}` | {kind} | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def metrics_page() -> str:
+    """Every metric of every class in churn.metrics, with its labels."""
+    lines = [NOTE, "# Metrics", "", "| metric | type | labels | what it says |", "| --- | --- | --- | --- |"]
+    for _, group in sorted(vars(metrics).items()):
+        if not (inspect.isclass(group) and group.__module__ == metrics.__name__ and group.__name__.endswith("Metrics")):
+            continue
+        registry = _Names()
+        group(registry)
+        for metric in registry.collectors:
+            kind = getattr(metric, "_type", "gauge")
+            name = getattr(metric, "_name", "") + ("_total" if kind == "counter" else "")
+            labels = ", ".join(f"`{label}`" for label in getattr(metric, "_labelnames", ())) or "–"
+            lines.append(f"| `{name}` | {kind} | {labels} | {getattr(metric, '_documentation', '')} |")
+    return "\n".join(lines) + "\n"
+
+
+class _Names(CollectorRegistry):
+    """A registry that remembers its collectors in the order they came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collectors: list[Collector] = []
+
+    def register(self, collector: Collector) -> None:
+        self.collectors.append(collector)
+
+
+PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), encoding="utf-8")
+        print(f"docs/reference/{name}")
+
+
+if __name__ == "__main__":
+    main()
