@@ -6,6 +6,7 @@ the play ended. Nothing here is needed where AWS, MLflow and the rest run elsewh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -112,10 +113,8 @@ class Stage:
     def end(self, part: Part) -> None:
         """End one part and its group: ask, wait, insist."""
         _signal_group(part, signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             part.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
         _signal_group(part, signal.SIGKILL)  # what the group left behind
         part.process.wait(STOP_SECONDS)
         if part in self.parts:
@@ -133,7 +132,8 @@ class Stage:
             signal.signal(signal.SIGINT, previous)
 
     def _pump(self, part: Part) -> None:
-        assert part.process.stdout is not None and self._echo is not None
+        assert part.process.stdout is not None
+        assert self._echo is not None
         with part.log.open("wb") as file:
             for line in part.process.stdout:
                 file.write(line)
@@ -226,10 +226,8 @@ def answers(url: str) -> bool:
 
 
 def _signal_group(part: Part, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(part.process.pid, number)
-    except ProcessLookupError:
-        pass
 
 
 __all__ = ["HOME", "Part", "Stage", "StageError", "StageSettings"]
