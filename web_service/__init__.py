@@ -1,1 +1,1 @@
-"""The HTTP door: Flask."""
+"""The HTTP service: answers predictions, explains them, takes labels and keys. Knows the core and no other room."""

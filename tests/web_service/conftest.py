@@ -1,0 +1,101 @@
+"""The application with a small real model, a clock that stands still and a journal that remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from flask import Flask
+from prometheus_client import CollectorRegistry
+
+from churn.bundle import Bundle
+from churn.errors import JournalFull
+from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics
+from churn.prediction import Prediction, from_json
+from tests.fakes import Clock, random_customers, records
+from web_service.app import Parts, create_app
+from web_service.gate import Gate
+from web_service.service import PredictionService
+from web_service.serving import ServingModel
+from web_service.totals import WorkerTotals
+
+
+class MemoryJournal:
+    """Remembers what was appended; full when told so."""
+
+    def __init__(self) -> None:
+        self.payloads: list[bytes] = []
+        self.full = False
+
+    def append(self, payloads: Sequence[bytes]) -> None:
+        if self.full:
+            raise JournalFull("the disk is full: nothing was logged; make room")
+        self.payloads.extend(payloads)
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        return [from_json(payload) for payload in self.payloads]
+
+
+@pytest.fixture
+def journal() -> MemoryJournal:
+    return MemoryJournal()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def service(bundle: Bundle, journal: MemoryJournal, clock: Clock, registry: CollectorRegistry) -> PredictionService:
+    model = ServingModel(bundle, "a test asked for it", ModelMetrics(registry), clock)
+    return PredictionService(model, journal, AnswerMetrics(registry), list_limit=100)
+
+
+@pytest.fixture
+def make_app(service: PredictionService, registry: CollectorRegistry, tmp_path: Any) -> Callable[..., Flask]:
+    def make(shortcut: bool = True, **parts: Any) -> Flask:
+        given: dict[str, Any] = {
+            "service": service,
+            "gate": Gate(),
+            "metrics": WebMetrics(registry),
+            "render_metrics": WorkerTotals(registry, tmp_path).render,
+            "readiness": lambda: {"ready": True},
+            "body_limit": 100_000,
+        }
+        return create_app(Parts(**{**given, **parts}), shortcut)
+
+    return make
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    return make_app()
+
+
+@pytest.fixture
+def client(app: Flask) -> Any:
+    return app.test_client()
+
+
+@pytest.fixture
+def customer(bundle: Bundle) -> dict[str, Any]:
+    return records(random_customers(bundle.contract, 1, seed=5), bundle.contract)[0]
+
+
+@pytest.fixture
+def customers(bundle: Bundle) -> list[dict[str, Any]]:
+    return records(random_customers(bundle.contract, 20, seed=6), bundle.contract)
+
+
+@pytest.fixture
+def sample(registry: CollectorRegistry) -> Callable[..., float | None]:
+    """The value of a metric by name and labels."""
+    return lambda name, **labels: registry.get_sample_value(name, labels)

@@ -1,0 +1,135 @@
+"""The routes: unpack HTTP, hand to the service, pack the answer. The only home of Flask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from churn.errors import ChurnwatchError
+from churn.metrics import WebMetrics
+from web_service.gate import CLIENT, Gate
+from web_service.problems import MEDIA_TYPE, Problem, of_error
+from web_service.service import PredictionService
+from web_service.shortcut import PredictShortcut
+from web_service.strict_json import NotJson, parse
+
+log = structlog.get_logger()
+HTTP_KINDS = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "not-json-media-type"}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the routes need, made once a process and shared by its threads."""
+
+    service: PredictionService
+    gate: Gate
+    metrics: WebMetrics
+    render_metrics: Callable[[], bytes]
+    readiness: Callable[[], Mapping[str, Any]]
+    body_limit: int = 16 << 20
+
+
+def create_app(parts: Parts, shortcut: bool = True) -> Flask:
+    """The application. Without `shortcut`, POST /predict goes through Flask's routing too, with the same bytes."""
+    app = Flask("web_service", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = parts.body_limit
+    _add_errors(app)
+    _add_gate(app, parts)
+    _add_predictions(app, parts)
+    _add_state(app, parts)
+    if shortcut:
+        app.wsgi_app = PredictShortcut(app.wsgi_app, parts.service, parts.gate, parts.body_limit)  # type: ignore[method-assign]
+    return app
+
+
+def _add_predictions(app: Flask, parts: Parts) -> None:
+    @app.post("/predict")
+    def predict() -> Response:
+        body, client = json_body(), request.environ[CLIENT]
+        try:
+            return json_response(parts.service.predict(body, client, request.headers.get("Idempotency-Key")))
+        except (Problem, ChurnwatchError) as error:
+            parts.service.count_refused(body, error)
+            raise
+
+
+def _add_state(app: Flask, parts: Parts) -> None:
+    @app.get("/health")
+    def health() -> Response:
+        return json_response(b'{"status":"alive"}')
+
+    @app.get("/ready")
+    def ready() -> Response:
+        document = parts.readiness()
+        return json_response(orjson.dumps(document), 200 if document["ready"] else 503)
+
+    @app.get("/model")
+    def model() -> Response:
+        return json_response(orjson.dumps(parts.service.model.describe()))
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(parts.render_metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_gate(app: Flask, parts: Parts) -> None:
+    @app.before_request
+    def admit() -> None:
+        request.environ[CLIENT] = parts.gate.admit(request.environ)
+
+    @app.after_request
+    def count(response: Response) -> Response:
+        path = request.url_rule.rule if request.url_rule else "other"
+        parts.metrics.requests.labels(path, str(response.status_code)).inc()
+        return response
+
+
+def _add_errors(app: Flask) -> None:
+    @app.errorhandler(Problem)
+    def problem(error: Problem) -> Response:
+        return problem_response(error)
+
+    @app.errorhandler(NotJson)
+    def not_json(error: NotJson) -> Response:
+        return problem_response(Problem("not-json", str(error)))
+
+    @app.errorhandler(ChurnwatchError)
+    def core_error(error: ChurnwatchError) -> Response:
+        found = of_error(error)
+        if found.status >= 500:
+            log.error("request_failed", path=request.path, reason=str(error))
+        return problem_response(found)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        kind = HTTP_KINDS.get(error.code or 500, "bad-request")
+        allowed = getattr(error, "valid_methods", None)
+        headers = {"Allow": ", ".join(sorted(allowed))} if allowed else {}
+        return problem_response(Problem(kind, error.description or error.name, headers=headers))
+
+    @app.errorhandler(Exception)
+    def unforeseen(error: Exception) -> Response:
+        log.exception("request_crashed", path=request.path)
+        return problem_response(Problem("internal", "the cause is in the service's log"))
+
+
+def json_body() -> Any:
+    """The request's body, parsed strictly. Raises Problem or NotJson."""
+    if request.mimetype != "application/json":
+        sent = f"'{request.mimetype[:60]}'" if request.mimetype else "no Content-Type"
+        raise Problem("not-json-media-type", f"the request carries {sent}; send Content-Type: application/json")
+    return parse(request.get_data(cache=False))
+
+
+def json_response(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, content_type="application/json")
+
+
+def problem_response(problem: Problem) -> Response:
+    return Response(problem.as_json(), problem.status, problem.headers, content_type=MEDIA_TYPE)

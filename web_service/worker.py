@@ -1,0 +1,112 @@
+"""One worker process: makes the parts from settings, joins them to an application, takes them apart at the end."""
+
+from __future__ import annotations
+
+import multiprocessing.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from churn.bundle import Bundle, load_bundle
+from churn.errors import ChurnwatchError
+from churn.journal import Journal, Shipper
+from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics
+from churn.model_cache import open_model
+from churn.registry import RUN_ID_PATTERN, Registry
+from churn.settings import JournalSettings, ModelSettings, StoreSettings, WebSettings
+from churn.store import open_store
+from web_service.app import Parts, create_app
+from web_service.gate import Gate
+from web_service.readiness import Readiness
+from web_service.service import PredictionService
+from web_service.serving import AliasWatch, ServingModel
+from web_service.totals import WorkerTotals
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class WorkerPlan:
+    """All that a worker is made from; pickled into it. `bundle_folder` and `digest` are what RUN_ID led to at start."""
+
+    model: ModelSettings
+    store: StoreSettings
+    journal: JournalSettings
+    web: WebSettings
+    bundle_folder: Path
+    digest: str
+    run_folder: Path
+    keys_demanded: bool = False
+
+    @property
+    def watches_alias(self) -> bool:
+        return not RUN_ID_PATTERN.fullmatch(self.model.run_id)
+
+
+def load_app(plan: WorkerPlan) -> Callable[..., Any]:
+    """Make the application of a new worker process. It is taken apart when the process ends in good order."""
+    worker = Worker(plan)
+    multiprocessing.util.Finalize(None, worker.close, exitpriority=10)
+    return worker.app
+
+
+class Worker:
+    """The parts of one process and their threads. `close` drains the journal and leaves the last totals."""
+
+    def __init__(self, plan: WorkerPlan) -> None:
+        registry = CollectorRegistry(auto_describe=False)
+        bundle = _bundle(plan)
+        self.model = ServingModel(bundle, f"RUN_ID={plan.model.run_id} led to this run", ModelMetrics(registry))
+        self.store = open_store(plan.store.store_url, timeout_seconds=plan.store.store_timeout_seconds)
+        self.journal = Journal(plan.journal.journal_dir, max_waiting_bytes=plan.journal.journal_max_bytes)
+        self.shipper = Shipper(self.journal, self.store)
+        self.totals = WorkerTotals(registry, plan.run_folder)
+        self.watch = _alias_watch(plan, self.model)
+        service = PredictionService(self.model, self.journal, AnswerMetrics(registry), plan.web.web_max_list)
+        readiness = Readiness(self.model, self.journal, self.store)
+        self.app = create_app(
+            Parts(
+                service=service,
+                gate=Gate(),
+                metrics=WebMetrics(registry),
+                render_metrics=self.totals.render,
+                readiness=readiness.check,
+                body_limit=plan.web.web_max_body_bytes,
+            )
+        )
+        for thread in filter(None, (self.shipper, self.totals, self.watch)):
+            thread.start()
+
+    def close(self) -> None:
+        if self.watch is not None:
+            self.watch.stop()
+        self.shipper.stop()
+        self.journal.close()
+        self.totals.stop()
+        self.store.close()
+
+
+def _bundle(plan: WorkerPlan) -> Bundle:
+    """What RUN_ID led to at the start of the service; for an alias, what it leads to now that this worker starts."""
+    if plan.watches_alias:
+        try:
+            registry = Registry(plan.model.mlflow_tracking_uri)
+            return open_model(plan.model.run_id, plan.model.contract, registry, plan.model.bundle_cache)
+        except ChurnwatchError as error:
+            log.warning("started_from_first_bundle", alias=plan.model.run_id, reason=str(error))
+    return load_bundle(plan.bundle_folder, plan.digest)
+
+
+def _alias_watch(plan: WorkerPlan, model: ServingModel) -> AliasWatch | None:
+    if not plan.watches_alias:
+        return None
+    settings = plan.model
+    registry = Registry(settings.mlflow_tracking_uri)
+    contract = model.current.bundle.contract.name
+    return AliasWatch(
+        model, settings.run_id, contract, registry, settings.bundle_cache, settings.alias_poll_seconds
+    )
