@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ ENVELOPE = ("customer_id", "event_id", "event_time")
 """Fields that say whose and when a record is. They are not features and not counted as ignored."""
 
 NAN = math.nan
+State = Literal["ok", "missing", "unknown", "wrong"]
 Converted = tuple[Value, tuple[float, ...]]
 """A cleaned value and its encoded columns. The value is None when it was missing or of an unknown level."""
 
@@ -92,6 +93,17 @@ class Encoder:
         if problems:
             raise InvalidInput(problems)
         return Cleaned(features, tuple(missing), tuple(unknown), self._count_ignored(fields), row)
+
+    def convert(self, name: str, raw: Any) -> tuple[Value, State]:
+        """One field as `clean` would take it: its cleaned value (None unless ok), and what it was."""
+        _, convert, _, _ = next(step for step in self._plan if step[0] == name)
+        try:
+            value = None if raw is None else convert(raw)[0]
+        except _Unknown:
+            return None, "unknown"
+        except _Wrong:
+            return None, "wrong"
+        return value, "missing" if value is None else "ok"
 
     def matrix(self, records: Sequence[Cleaned]) -> NDArray[np.float32]:
         """The rows of cleaned records as one array of shape (records, width)."""
@@ -224,3 +236,9 @@ def _level(feature: Feature, missing: frozenset[str]) -> Callable[[Any], Convert
         raise _Wrong
 
     return convert
+
+
+def frame_records(frame: Any, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a pandas frame as plain records: Python numbers and texts, None where missing or absent."""
+    columns = [_column(frame, name) for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
