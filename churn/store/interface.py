@@ -77,6 +77,9 @@ class PredictionStore(Protocol):
 
     def get(self, prediction_id: str) -> Prediction | None: ...
 
+    def get_many(self, prediction_ids: Sequence[str]) -> dict[str, Prediction]:
+        """Those of the ids that are stored, by id, in as few round trips as can be."""
+
     def window(
         self,
         contract: str,
@@ -106,6 +109,7 @@ class PredictionStore(Protocol):
 
     def label(self, labels: Sequence[Label]) -> Labelled:
         """Join ground truth to predictions. Idempotent; a later `observed_at` replaces an earlier one.
+        A label that fits nothing is kept and holds once its prediction comes out of a journal.
 
         By prediction id, or by customer id and contract: then every prediction of that customer created at or
         before `observed_at` is labelled."""
@@ -120,13 +124,17 @@ class PredictionStore(Protocol):
     def customer(self, contract: str, customer_id: str) -> Customer | None: ...
 
     # Shards: leases and checkpoints, one record a consumer and shard.
-    def acquire_shard(self, consumer: str, shard_id: str, owner: str, now: datetime, ttl_seconds: float) -> Lease | None:
+    def acquire_shard(
+        self, consumer: str, shard_id: str, owner: str, now: datetime, ttl_seconds: float
+    ) -> Lease | None:
         """Take a shard that is free, expired or already ours; None when another holds it. Raises the token."""
 
     def renew_shard(self, lease: Lease, now: datetime, ttl_seconds: float) -> Lease:
         """Prolong a lease; raises LeaseLost when its token is no longer the newest."""
 
-    def checkpoint_shard(self, lease: Lease, sequence_number: str | None, now: datetime, finished: bool = False) -> Lease:
+    def checkpoint_shard(
+        self, lease: Lease, sequence_number: str | None, now: datetime, finished: bool = False
+    ) -> Lease:
         """Move the checkpoint on; raises LeaseLost when the token is old. Never moves back."""
 
     def release_shard(self, lease: Lease) -> None:
@@ -140,7 +148,9 @@ class PredictionStore(Protocol):
 
     def document(self, kind: str, key: str) -> dict[str, Any] | None: ...
 
-    def documents(self, kind: str, prefix: str = "", newest_first: bool = True, limit: int = 1000) -> list[dict[str, Any]]:
+    def documents(
+        self, kind: str, prefix: str = "", newest_first: bool = True, limit: int = 1000
+    ) -> list[dict[str, Any]]:
         """Documents whose key starts with `prefix`, ordered by key."""
 
     def close(self) -> None: ...
