@@ -105,9 +105,6 @@ class StreamMetrics:
         self.checkpoint = gauge("stream_checkpoint_timestamp_seconds", "When the shard's checkpoint last moved.")
         self.owned = gauge("stream_shard_owned", "1 for each shard that this worker reads.")
         self.stuck = gauge("stream_shard_stuck", "1 when records wait and the shard has not moved for too long.")
-        self.model = gauge(
-            "stream_model_info", "1 for the model that answers now.", ("model_run_id", "contract", "contract_hash")
-        )
 
     def forget(self, shard: str) -> None:
         """Drop the gauges of a shard that this worker no longer reads, so that none goes on telling its last value."""

@@ -1,0 +1,156 @@
+"""What happens to a batch: scored, logged, published, its dead letters set aside. The checkpoint is the worker's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import orjson
+
+from churn.metrics import AnswerMetrics, StreamMetrics
+from churn.prediction import Prediction, answer
+from churn.raw_records import RawRecord, Refusal, score_raw
+from churn.scoring import Scorer
+from churn.store.interface import PredictionStore
+from stream_service.aggregation import BadAggregate, is_aggregated, unpack
+from stream_service.backoff import Persistence
+from stream_service.dead_letters import DeadLetterLimit, Origin, letters
+from stream_service.kinesis import Kinesis
+from stream_service.records import Entry, StreamRecord
+
+
+class Streams(NamedTuple):
+    """The names of the three streams."""
+
+    input: str
+    results: str
+    dead_letters: str
+
+
+class Pipeline:
+    """Carries batches of one shard through their effects. Not shared between threads; its parts are."""
+
+    def __init__(
+        self,
+        *,
+        kinesis: Kinesis,
+        streams: Streams,
+        store: PredictionStore,
+        current_scorer: Callable[[], Scorer],
+        limit: DeadLetterLimit,
+        metrics: StreamMetrics,
+        answers: AnswerMetrics,
+        persistence: Persistence,
+        longest_bytes: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._kinesis = kinesis
+        self._streams = streams
+        self._store = store
+        self._current_scorer = current_scorer
+        self._limit = limit
+        self._metrics = metrics
+        self._answers = answers
+        self._persistence = persistence
+        self._longest_bytes = longest_bytes
+        self._now = now
+
+    def carry(self, records: Sequence[StreamRecord]) -> None:
+        """Every effect of a batch, in their order, each until it succeeds.
+
+        Raises TooManyDeadLetters before any effect, or Stopped between two of them; either way the batch must not
+        be checkpointed, and its redelivery repeats the same predictions.
+        """
+        scorer = self._current_scorer()
+        outcomes = score_batch(scorer, self._streams.input, records, self._longest_bytes)
+        self._limit.admit([isinstance(outcome, Refusal) for _, outcome in outcomes])
+        logged = self._log([outcome for _, outcome in outcomes if isinstance(outcome, Prediction)])
+        self._publish(outcomes, logged)
+        self._set_aside(scorer, outcomes)
+        self._count(outcomes, scorer)
+
+    def _log(self, predictions: list[Prediction]) -> dict[str, Prediction]:
+        """Log them; returns those of the log that differ from these, because an earlier delivery was first."""
+        if not predictions:
+            return {}
+        saved = self._persistence.until_done("save", lambda: self._store.save(predictions))
+        if saved.repeated == 0:
+            return {}
+        ids = list({prediction.prediction_id for prediction in predictions})
+        return self._persistence.until_done("get", lambda: self._store.get_many(ids))
+
+    def _publish(self, outcomes: list[Outcome], logged: dict[str, Prediction]) -> None:
+        entries = [
+            Entry(record.partition_key, result_json(logged.get(outcome.prediction_id, outcome)))
+            for record, outcome in outcomes
+            if isinstance(outcome, Prediction)
+        ]
+        self._put(self._streams.results, entries)
+        self._metrics.results.inc(len(entries))
+
+    def _set_aside(self, scorer: Scorer, outcomes: list[Outcome]) -> None:
+        contract = scorer.bundle.contract
+        origin = Origin(self._streams.input, contract.name, contract.hash, scorer.bundle.run_id)
+        now = self._now()
+        refused = [(record, outcome) for record, outcome in outcomes if isinstance(outcome, Refusal)]
+        self._put(
+            self._streams.dead_letters,
+            [entry for record, refusal in refused for entry in letters(origin, record, refusal, now)],
+        )
+        for _, refusal in refused:
+            self._metrics.dead_letters.labels(refusal.reason).inc()
+
+    def _put(self, stream: str, entries: list[Entry]) -> None:
+        backoff = self._persistence.backoff()
+        while entries:
+            unsent = self._kinesis.put(stream, entries)
+            if len(unsent.entries) < len(entries):
+                backoff.reset()
+            if unsent.entries:
+                self._persistence.refused("put", unsent, backoff)
+            entries = unsent.entries
+
+    def _count(self, outcomes: list[Outcome], scorer: Scorer) -> None:
+        run_id = scorer.bundle.run_id
+        tally = Counter(o.reason if isinstance(o, Refusal) else "answered" for _, o in outcomes)
+        for word, count in tally.items():
+            self._answers.predictions.labels("stream", run_id, word).inc(count)
+        probability = self._answers.probability.labels("stream", run_id)
+        seconds = self._answers.seconds.labels("stream")
+        now = self._now()
+        for record, outcome in outcomes:
+            if isinstance(outcome, Prediction):
+                probability.observe(outcome.churn_probability)
+                seconds.observe(max(0.0, (now - record.arrived_at).total_seconds()))
+
+
+Outcome = tuple[StreamRecord, Prediction | Refusal]
+
+
+def score_batch(scorer: Scorer, stream: str, records: Sequence[StreamRecord], longest_bytes: int) -> list[Outcome]:
+    """Unpack and score: each user record with its outcome, in order. No effect, nothing raised for bad input."""
+    unpacked: list[Outcome | StreamRecord] = [user for record in records for user in _user_records(record)]
+    plain = [user for user in unpacked if isinstance(user, StreamRecord)]
+    raw = [RawRecord(record.data, record.identity(stream)) for record in plain]
+    scored = iter(zip(plain, score_raw(scorer, raw, "stream", longest_bytes), strict=True))
+    return [next(scored) if isinstance(user, StreamRecord) else user for user in unpacked]
+
+
+def result_json(prediction: Prediction) -> bytes:
+    """The record on the results stream: what an HTTP caller gets, and the route."""
+    return orjson.dumps({**answer(prediction), "route": prediction.route})
+
+
+def _user_records(record: StreamRecord) -> list[Outcome | StreamRecord]:
+    if not is_aggregated(record.data):
+        return [record]
+    try:
+        users = unpack(record.data)
+    except BadAggregate as error:
+        return [(record, Refusal("bad_aggregate", f"looks packed by the Kinesis Producer Library, but {error}"))]
+    return [
+        record._replace(partition_key=user.partition_key, data=user.data, sub_sequence=number)
+        for number, user in enumerate(users)
+    ]
