@@ -1,6 +1,6 @@
 """A fitted model as serving sees it: encoded rows in, log-odds out. One small class a family.
 
-xgboost has two homes: this file (load, score, explain) and orchestration/families.py (fit).
+XGBoost has two homes: churn/xgboost_native.py (load, score, explain) and orchestration/families.py (fit).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import xgboost
 from numpy.typing import NDArray
 
 from churn.errors import BundleRefused
+from churn.xgboost_native import NativeBooster
 
 Matrix = NDArray[np.float32]
 
@@ -32,33 +32,45 @@ class Model(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
+class Booster(Protocol):
+    """What a booster must do to be served: give its bytes in XGBoost's binary JSON (.ubj)."""
+
+    def save_raw(self) -> bytes | bytearray: ...
+
+
 class XGBoostModel:
     """Gradient-boosted trees by XGBoost, in its own binary JSON format (.ubj)."""
 
     family = "xgboost"
     file_name = "model.ubj"
 
-    def __init__(self, booster: xgboost.Booster) -> None:
-        self.booster = booster
-        # One thread: a service scores many small batches at once; a pool for each costs more than it gains.
-        booster.set_param({"nthread": 1})
+    def __init__(self, booster: Booster) -> None:
+        """From a booster as fitted (xgboost.Booster) or as loaded; its bytes are what is served either way."""
+        raw = booster.save_raw()
+        self._booster = NativeBooster(bytes(raw))
 
     @classmethod
     def load(cls, folder: Path) -> XGBoostModel:
-        booster = xgboost.Booster()
-        booster.load_model(folder / cls.file_name)
-        return cls(booster)
+        return cls(_Raw((folder / cls.file_name).read_bytes()))
 
     def save(self, folder: Path) -> None:
-        self.booster.save_model(folder / self.file_name)
+        (folder / self.file_name).write_bytes(self._booster.save_raw())
 
     def log_odds(self, matrix: Matrix) -> NDArray[np.float64]:
-        margins = self.booster.inplace_predict(matrix, predict_type="margin", validate_features=False)
-        return np.asarray(margins, dtype=np.float64).reshape(-1)
+        return self._booster.margins(matrix)
 
     def contributions(self, matrix: Matrix) -> NDArray[np.float64]:
-        rows = xgboost.DMatrix(matrix, nthread=1)
-        return np.asarray(self.booster.predict(rows, pred_contribs=True, validate_features=False), dtype=np.float64)
+        return self._booster.contributions(matrix)
+
+
+class _Raw:
+    """Bytes of a model file, in a booster's place."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def save_raw(self) -> bytes:
+        return self._raw
 
 
 FAMILIES: dict[str, type[XGBoostModel]] = {XGBoostModel.family: XGBoostModel}
