@@ -1,0 +1,45 @@
+"""python -m orchestration: features into S3, tuning, and what follows from it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from churn.errors import ChurnwatchError
+from orchestration import commands
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m orchestration", description=__doc__)
+    parts = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    ingest = parts.add_parser("ingest", help="publish a CSV file as a new version of features")
+    ingest.add_argument("file", type=Path, metavar="FILE.csv", help="plain or .gz")
+    ingest.set_defaults(run=commands.ingest)
+
+    tune = parts.add_parser("tune", help="search for the best model, log every candidate, register a challenger")
+    tune.add_argument("--version", help="version of the features; default: the newest")
+    tune.add_argument("--trials", type=commands.positive, help="default: TRIALS, or 10")
+    tune.add_argument("--time-budget-seconds", type=commands.positive, help="begin no trial after so long")
+    tune.add_argument("--no-progress", action="store_true", help="no progress bar")
+    tune.set_defaults(run=commands.tune)
+
+    for part in (ingest, tune):
+        part.add_argument("--contract", default="credit_card", help="name of a contract, or the path of a .toml file")
+        part.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
+
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except ChurnwatchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""What each command of `python -m orchestration` does: check first what can be wrong, run the flow, say the result."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+
+import structlog
+import urllib3
+
+from churn.contract import load_contract
+from churn.errors import ChurnwatchError, DataError
+
+
+class PrefectUnavailable(ChurnwatchError):
+    """PREFECT_API_URL is set and nobody answers there."""
+
+    def __init__(self, url: str, reason: object) -> None:
+        super().__init__(
+            f"Prefect at {url} cannot be reached ({reason}); start it, or unset PREFECT_API_URL to run without a server"
+        )
+
+
+def ingest(options: argparse.Namespace) -> None:
+    _prepare(options)
+    from orchestration.flows import ingest as flow
+
+    started = time.perf_counter()
+    manifest = flow(options.file, options.contract)
+    seconds = time.perf_counter() - started
+    print(
+        f"{manifest.rows:,} customers of {manifest.source}, {manifest.churned_rows / manifest.rows:.1%} churned, "
+        f"{manifest.quarantined_rows} rows set aside, in {seconds:.1f} s\nVERSION={manifest.version}"
+    )
+    _print_json(
+        options,
+        version=manifest.version,
+        rows=manifest.rows,
+        quarantined_rows=manifest.quarantined_rows,
+        sha256=manifest.sha256,
+        seconds=round(seconds, 3),
+    )
+
+
+def tune(options: argparse.Namespace) -> None:
+    _prepare(options)
+    from orchestration.flows import tune as flow
+
+    started = time.perf_counter()
+    tuned = flow(
+        options.contract, options.version, options.trials, options.time_budget_seconds, not options.no_progress
+    )
+    seconds = time.perf_counter() - started
+    best = tuned.best
+    print(
+        f"best of {len(tuned.trials)} trials ({tuned.failed} failed) in {seconds:.1f} s: {best.family}, log loss "
+        f"{best.metrics['cv_log_loss']:.4f} in cross-validation; on the test rows AUC {tuned.test['auc']:.4f}, "
+        f"recall {tuned.test['recall']:.3f}, precision {tuned.test['precision']:.3f}\n"
+        f"registered as version {tuned.model_version}, alias challenger\nRUN_ID={best.run_id}"
+    )
+    _print_json(
+        options,
+        run_id=best.run_id,
+        digest=best.digest,
+        model_version=tuned.model_version,
+        parent_run_id=tuned.parent_run_id,
+        features_version=tuned.features_version,
+        trials=len(tuned.trials),
+        failed=tuned.failed,
+        threshold=best.metrics["threshold"],
+        cv_log_loss=best.metrics["cv_log_loss"],
+        **{f"test_{name}": value for name, value in tuned.test.items()},
+        seconds=round(seconds, 3),
+    )
+
+
+def positive(text: str) -> int:
+    """An argument that must be a whole number of 1 or more."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 1 or more")
+    return number
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    """Find the cheap mistakes before the slow imports, and keep Prefect's log out of the way of our sentences."""
+    load_contract(options.contract)
+    if "file" in options and not options.file.is_file():
+        raise DataError(f"{options.file}: no such file; give the path of a CSV file")
+    _check_prefect(os.environ.get("PREFECT_API_URL", ""))
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
+def _check_prefect(url: str) -> None:
+    if not url:
+        return
+    try:
+        response = urllib3.PoolManager(timeout=5.0, retries=1).request("GET", f"{url.rstrip('/')}/health")
+    except urllib3.exceptions.HTTPError as error:
+        raise PrefectUnavailable(url, getattr(error, "reason", None) or error) from error
+    if response.status != 200:
+        raise PrefectUnavailable(url, f"status {response.status}")
+
+
+def _print_json(options: argparse.Namespace, **facts: object) -> None:
+    if options.json:
+        print(json.dumps(facts), flush=True)

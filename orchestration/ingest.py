@@ -1,0 +1,190 @@
+"""A CSV file -> a version of features in S3: read in chunks, clean, validate, set bad rows aside, write, publish.
+
+Memory is bounded by the chunk, not by the file. Files are made in a temporary folder and uploaded at the end, the
+manifest last, so that a failed ingest leaves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from churn.contract import Contract
+from churn.encoder import frame_records
+from churn.errors import DataError
+from churn.feature_store import FEATURES, QUARANTINE, FeatureStore, Manifest, new_version
+from churn.store.interface import Customer, PredictionStore
+from orchestration.cleaning import Cleaner
+from orchestration.source import Chunk, open_source
+from orchestration.validation import CUSTOMER, TARGET, Problems, find_problems
+
+REASONS_SHOWN = 5
+REASONS_KEPT = 50
+CUSTOMERS_A_BATCH = 5_000
+WRONG_LENGTH = "expected {} fields, as in the header"
+QUARANTINE_SCHEMA = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("row", pa.string())])
+ARROW_TYPES = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_()}
+
+
+@dataclass
+class Tally:
+    """What an ingest has seen so far."""
+
+    rows: int = 0
+    kept: int = 0
+    churned: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def bad(self) -> int:
+        return self.rows - self.kept
+
+    def summary(self) -> str:
+        """The most frequent reasons, for a person."""
+        shown = [f"{count} x {reason}" for reason, count in self.reasons.most_common(REASONS_SHOWN)]
+        more = len(self.reasons) - len(shown)
+        return "; ".join(shown) + (f"; and {more} other reasons" if more > 0 else "")
+
+
+def ingest(
+    path: Path,
+    contract: Contract,
+    store: FeatureStore,
+    now: datetime,
+    token: str,
+    maximum_bad_share: float = 0.05,
+) -> Manifest:
+    """Publish a file as a new version. `token` is 8 hexadecimal digits for the version's name.
+
+    Raises DataError for a file that cannot be used (too many bad rows among the reasons), or FeatureStoreError.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        features, quarantine = Path(temporary) / FEATURES, Path(temporary) / QUARANTINE
+        tally = _convert(path, contract, features, quarantine)
+        _judge(path, tally, maximum_bad_share)
+        manifest = Manifest(
+            contract=contract.name,
+            contract_sha256=contract.sha256,
+            version=new_version(now, token),
+            rows=tally.kept,
+            churned_rows=tally.churned,
+            quarantined_rows=tally.bad,
+            sha256=_sha256(features),
+            quarantine_sha256=_sha256(quarantine),
+            source=path.name,
+            source_sha256=_sha256(path),
+            created_at=now,
+            validation={
+                "reasons": dict(tally.reasons.most_common(REASONS_KEPT)),
+                "missing": dict(tally.missing),
+                "unknown": dict(tally.unknown),
+            },
+        )
+        store.ensure_bucket()
+        store.write(manifest, features, quarantine)
+    return manifest
+
+
+def put_customers(contract: Contract, version: str, features: FeatureStore, store: PredictionStore) -> int:
+    """Copy a version's rows into the online view, for callers who ask by id. Safe to repeat."""
+    frame = features.read(contract.name, version)
+    as_of = features.manifest(contract.name, version).created_at
+    written = 0
+    for start in range(0, len(frame), CUSTOMERS_A_BATCH):
+        part = frame.iloc[start : start + CUSTOMERS_A_BATCH]
+        fields = frame_records(part, contract.feature_names)
+        customers = zip(part[CUSTOMER], fields, strict=True)
+        written += store.put_customers(
+            contract.name, [Customer(str(customer_id), one, as_of) for customer_id, one in customers]
+        )
+    return written
+
+
+def _convert(path: Path, contract: Contract, features: Path, quarantine: Path) -> Tally:
+    cleaner, seen, tally = Cleaner(contract), set[str](), Tally()
+    schema = _arrow_schema(contract)
+    with (
+        open_source(path, contract) as chunks,
+        pq.ParquetWriter(features, schema) as kept_rows,
+        pq.ParquetWriter(quarantine, QUARANTINE_SCHEMA) as bad_rows,
+    ):
+        for chunk in chunks:
+            frame, problems, unknown = cleaner.clean(chunk.texts)
+            for row, found in find_problems(frame, contract, seen.__contains__).items():
+                known = {problem.field for problem in problems.get(row, ())}
+                problems.setdefault(row, []).extend(one for one in found if one.field not in known)
+            kept = frame.drop(index=list(problems))
+            seen.update(kept[CUSTOMER])
+            _count(tally, chunk, kept, problems, unknown)
+            kept_rows.write_table(pa.Table.from_pandas(kept, schema=schema, preserve_index=False))
+            bad_rows.write_table(_quarantined(chunk, problems))
+    return tally
+
+
+def _count(
+    tally: Tally, chunk: Chunk, kept: pd.DataFrame, problems: Problems, unknown: Mapping[str, NDArray[np.bool_]]
+) -> None:
+    tally.rows += len(chunk.lines) + len(chunk.broken)
+    tally.kept += len(kept)
+    tally.churned += sum(kept[TARGET])
+    tally.unknown.update({name: int(marks[kept.index].sum()) for name, marks in unknown.items()})
+    tally.missing.update({str(name): int(count) for name, count in kept.isna().sum().items() if count})
+    for found in problems.values():
+        tally.reasons.update(f"{problem.field}: expected {problem.expected}" for problem in found)
+    tally.reasons.update(WRONG_LENGTH.format(len(chunk.header)) for _ in chunk.broken)
+
+
+def _quarantined(chunk: Chunk, problems: Problems) -> pa.Table:
+    """Bad rows in the order of the file: the line each ends on, every reason, and the row itself."""
+    wrong_length = WRONG_LENGTH.format(len(chunk.header))
+    rows: list[dict[str, Any]] = [
+        {
+            "line": chunk.lines[row],
+            "reason": "; ".join(str(problem) for problem in found),
+            "row": json.dumps(dict(zip(chunk.header, chunk.rows[row], strict=True)), ensure_ascii=False),
+        }
+        for row, found in problems.items()
+    ]
+    rows += [
+        {"line": line, "reason": f"{len(row)} fields: {wrong_length}", "row": json.dumps(row, ensure_ascii=False)}
+        for line, row in chunk.broken
+    ]
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["line"]), schema=QUARANTINE_SCHEMA)
+
+
+def _judge(path: Path, tally: Tally, maximum_bad_share: float) -> None:
+    if not tally.rows:
+        raise DataError(f"{path}: a header and no rows; nothing to ingest")
+    if tally.bad > maximum_bad_share * tally.rows:
+        raise DataError(
+            f"{path}: {tally.bad} of {tally.rows} rows are bad, more than the {maximum_bad_share:.0%} that "
+            f"MAXIMUM_BAD_SHARE allows: {tally.summary()}"
+        )
+    if tally.churned in (0, tally.kept):
+        kind = "stayed" if tally.churned == 0 else "left"
+        raise DataError(f"{path}: all {tally.kept} customers {kind}; a model needs both, so give more data")
+
+
+def _arrow_schema(contract: Contract) -> pa.Schema:
+    fields = [(feature.name, ARROW_TYPES.get(feature.type, pa.string())) for feature in contract.features]
+    return pa.schema([(CUSTOMER, pa.string()), *fields, (TARGET, pa.bool_())])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
