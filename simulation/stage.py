@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,11 +23,12 @@ from types import TracebackType
 from pydantic import Field
 
 from churn.errors import ChurnwatchError
-from churn.settings import HOME, Settings
+from churn.settings import Settings
 
 READY_SECONDS = 120.0
 """A cold MLflow or Prefect imports for up to half a minute on a busy machine."""
 STOP_SECONDS = 15.0
+GROUND = ("aws", "mlflow", "prefect")
 
 
 class StageError(ChurnwatchError):
@@ -69,9 +69,13 @@ class Stage:
         (home / "logs").mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Stage:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda received, _: sys.exit(128 + received))  # unwinds, and so ends the parts
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def start(self, name: str, command: Sequence[str], port: int | None = None, **environment: str) -> Part:
@@ -96,7 +100,7 @@ class Stage:
         return part
 
     def wait_ready(self, part: Part, url: str, timeout_seconds: float = READY_SECONDS) -> float:
-        """Wait until `url` answers below 500; returns the seconds since the start of the part."""
+        """Wait until `url` answers without an error; returns the seconds since the start of the part."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
             if part.process.poll() is not None:
@@ -125,24 +129,27 @@ class Stage:
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             for part in reversed(self.parts):
-                _signal_group(part, signal.SIGTERM) if part.name != "aws" else None
+                if part.name not in GROUND:  # rooms first, while what they flush to still stands
+                    _signal_group(part, signal.SIGTERM)
             for part in list(reversed(self.parts)):
                 self.end(part)
         finally:
             signal.signal(signal.SIGINT, previous)
 
     def _pump(self, part: Part) -> None:
-        assert part.process.stdout is not None
-        assert self._echo is not None
         with part.log.open("wb") as file:
-            for line in part.process.stdout:
+            for line in part.process.stdout or ():
                 file.write(line)
                 file.flush()
-                self._echo(part.name, line.decode("utf-8", errors="replace").rstrip())
+                if self._echo:
+                    self._echo(part.name, line.decode("utf-8", errors="replace").rstrip())
 
 
 def environment(home: Path, settings: StageSettings, contract: str) -> dict[str, str]:
-    """The variables of the embedded default. They win over the caller's own, so that a demo never touches a real account."""
+    """The variables of the embedded default.
+
+    They win over the caller's own, so that a demo never touches a real account.
+    """
     aws = f"http://127.0.0.1:{settings.aws_port}"
     embedded = {
         "CHURNWATCH_HOME": str(home),
@@ -217,10 +224,8 @@ def port_is_free(port: int) -> bool:
 
 def answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2):  # noqa: S310  # our own loopback addresses
-            return True
-    except urllib.error.HTTPError as error:
-        return error.code < 500
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  # our own loopback addresses
+            return bool(answer.status < 400)
     except (OSError, ValueError):
         return False
 
@@ -228,6 +233,3 @@ def answers(url: str) -> bool:
 def _signal_group(part: Part, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(part.process.pid, number)
-
-
-__all__ = ["HOME", "Part", "Stage", "StageError", "StageSettings"]

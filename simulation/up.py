@@ -1,0 +1,87 @@
+"""`make up`: every room on the embedded default, in the foreground, one log prefixed by room, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+
+from churn import settings
+from churn.contract import load_contract
+from churn.errors import ChurnwatchError, RunNotFound
+from churn.registry import Registry
+from simulation.rooms import Rooms
+from simulation.stage import Stage, StageError, StageSettings, environment
+
+COLOURS = {"web": 36, "stream": 35, "watch": 33, "mlflow": 34, "prefect": 32, "aws": 90, "reports": 90}
+REPORTS_PORT = 8888
+
+
+class PrefixedLog:
+    """Prints the lines of all rooms as one log; whole lines, whoever writes first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._colour = sys.stdout.isatty()
+
+    def __call__(self, name: str, line: str) -> None:
+        prefix = f"{name:<10}"
+        if self._colour:
+            prefix = f"\033[{COLOURS.get(name, 37)}m{prefix}\033[0m"
+        with self._lock:
+            print(f"{prefix}| {line}", flush=True)
+
+
+def up(contract_name: str) -> None:
+    """Start all and stay until Ctrl-C or until a part ends by itself, which is an error."""
+    ports, log = settings.read(StageSettings), PrefixedLog()
+    contract = load_contract(contract_name)
+    os.environ.update(environment(settings.HOME, ports, contract_name))
+    with Stage(settings.HOME, os.environ, echo=log) as stage:
+        rooms = Rooms(stage, ports)
+        log("up", f"ready: {rooms.start_ground()}")
+        run = serving_run(Registry(rooms.mlflow_url), contract.name)
+        log("up", f"ready: {rooms.start_services(run)}")
+        rooms.start_watch()
+        _serve_reports(stage)
+        for line in addresses(rooms, run):
+            log("up", line)
+        while (ended := stage.ended()) is None:
+            time.sleep(0.5)
+        raise StageError(f"{ended.name} ended with code {ended.process.returncode}; see {ended.log}")
+
+
+def serving_run(registry: Registry, contract: str) -> str:
+    """What to serve: RUN_ID when set, else the champion, else the newest challenger."""
+    wanted = os.environ.get("RUN_ID", "")
+    for run in [wanted] if wanted else ["champion", "challenger"]:
+        try:
+            registry.resolve(run, contract)
+        except RunNotFound:
+            continue
+        return run
+    if wanted:
+        raise RunNotFound(wanted, registry.tracking_uri)
+    raise ChurnwatchError(
+        f"no model of {contract} is in {registry.tracking_uri} yet; run 'make demo' first, which trains one"
+    )
+
+
+def addresses(rooms: Rooms, run: str) -> list[str]:
+    return [
+        f"serving RUN_ID={run}; Ctrl-C stops all",
+        f"HTTP      {rooms.web_url}/          (page, /docs, POST /predict)",
+        f"watch     {rooms.watch_url}/          (status, /metrics)",
+        f"MLflow    {rooms.mlflow_url}/",
+        f"Prefect   {rooms.prefect_url}/",
+        f"reports   http://127.0.0.1:{REPORTS_PORT}/",
+        "traffic   make simulate   (in another terminal)",
+    ]
+
+
+def _serve_reports(stage: Stage) -> None:
+    folder = settings.read(settings.ReportSettings).report_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "http.server", str(REPORTS_PORT)]
+    stage.start("reports", [*command, "--bind", "127.0.0.1", "--directory", str(folder)], REPORTS_PORT)
