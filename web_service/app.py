@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -13,9 +14,14 @@ from werkzeug.exceptions import HTTPException
 
 from churn.errors import ChurnwatchError
 from churn.metrics import WebMetrics
+from churn.store.interface import PredictionStore
+from web_service.by_id import records_by_id
+from web_service.explain import explain
+from web_service.feedback import labels_of
 from web_service.gate import CLIENT, Gate
 from web_service.problems import MEDIA_TYPE, Problem, of_error
 from web_service.service import PredictionService
+from web_service.serving import utc_now
 from web_service.shortcut import PredictShortcut
 from web_service.strict_json import NotJson, parse
 
@@ -30,9 +36,11 @@ class Parts:
     service: PredictionService
     gate: Gate
     metrics: WebMetrics
+    store: PredictionStore
     render_metrics: Callable[[], bytes]
     readiness: Callable[[], Mapping[str, Any]]
     body_limit: int = 16 << 20
+    now: Callable[[], datetime] = utc_now
 
 
 def create_app(parts: Parts, shortcut: bool = True) -> Flask:
@@ -42,6 +50,7 @@ def create_app(parts: Parts, shortcut: bool = True) -> Flask:
     _add_errors(app)
     _add_gate(app, parts)
     _add_predictions(app, parts)
+    _add_feedback(app, parts)
     _add_state(app, parts)
     if shortcut:
         app.wsgi_app = PredictShortcut(app.wsgi_app, parts.service, parts.gate, parts.body_limit)  # type: ignore[method-assign]
@@ -49,14 +58,36 @@ def create_app(parts: Parts, shortcut: bool = True) -> Flask:
 
 
 def _add_predictions(app: Flask, parts: Parts) -> None:
-    @app.post("/predict")
-    def predict() -> Response:
-        body, client = json_body(), request.environ[CLIENT]
+    def answered(body: Any) -> Response:
         try:
-            return json_response(parts.service.predict(body, client, request.headers.get("Idempotency-Key")))
+            answer = parts.service.predict(body, request.environ[CLIENT], request.headers.get("Idempotency-Key"))
         except (Problem, ChurnwatchError) as error:
             parts.service.count_refused(body, error)
             raise
+        return json_response(answer)
+
+    @app.post("/predict")
+    def predict() -> Response:
+        return answered(json_body())
+
+    @app.post("/predict/by-id")
+    def predict_by_id() -> Response:
+        contract = parts.service.model.current.bundle.contract.name
+        return answered(records_by_id(json_body(), contract, parts.store))
+
+    @app.post("/explain")
+    def explain_prediction() -> Response:
+        return json_response(orjson.dumps(explain(parts.service.model.current, json_body())))
+
+
+def _add_feedback(app: Flask, parts: Parts) -> None:
+    @app.post("/feedback")
+    def feedback() -> Response:
+        contract = parts.service.model.current.bundle.contract.name
+        labels = labels_of(json_body(), contract, parts.now(), parts.service.list_limit)
+        outcome = parts.store.label(labels)
+        counts = {"matched": outcome.matched, "changed": outcome.changed, "unknown": outcome.unknown}
+        return json_response(orjson.dumps(counts))
 
 
 def _add_state(app: Flask, parts: Parts) -> None:

@@ -2,21 +2,64 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
+from churn.errors import JournalFull, StoreUnavailable
+from churn.store.interface import PredictionStore
 from web_service.serving import ServingModel
 
 
-class JournalState(Protocol):
-    def stats(self) -> Any: ...
+class Writable(Protocol):
+    def check(self) -> None:
+        """Raises JournalFull when the next append could not be made durable."""
 
 
 class Readiness:
-    """Looks at each part. The store may be away: answers wait in the journal, so that alone never takes us down."""
+    """Looks at each part. A store that is away does not make us unready: answers wait in the journal meanwhile."""
 
-    def __init__(self, model: ServingModel, journal: JournalState) -> None:
-        self._model = model
-        self._journal = journal
+    def __init__(
+        self,
+        model: ServingModel,
+        journal: Writable,
+        store: PredictionStore,
+        monotonic: Callable[[], float] = time.monotonic,
+        store_every_seconds: float = 5.0,
+    ) -> None:
+        self._model, self._journal, self._store = model, journal, store
+        self._monotonic, self._store_every_seconds = monotonic, store_every_seconds
+        self._store_seen: tuple[float, dict[str, Any]] | None = None
+        self._looking = threading.Lock()
 
     def check(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """`ready` and what each part says. 503 belongs to ready=false."""
+        model, journal, store = self._model_state(), self._journal_state(), self._store_state()
+        return {"ready": journal["ok"], "model": model, "journal": journal, "store": store}
+
+    def _model_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"ok": self._model.refusal is None, "model_run_id": self._model.current.bundle.run_id}
+        if self._model.refusal is not None:
+            state["reason"] = f"serving the old model; {self._model.refusal['reason']}"
+        return state
+
+    def _journal_state(self) -> dict[str, Any]:
+        try:
+            self._journal.check()
+        except JournalFull as error:
+            return {"ok": False, "reason": str(error)}
+        return {"ok": True}
+
+    def _store_state(self) -> dict[str, Any]:
+        """Looked at now and then and by one thread only: a probe a second must not lean on a store that is down."""
+        with self._looking:
+            now = self._monotonic()
+            if self._store_seen is None or now - self._store_seen[0] >= self._store_every_seconds:
+                try:
+                    self._store.check()
+                    state: dict[str, Any] = {"ok": True}
+                except StoreUnavailable as error:
+                    state = {"ok": False, "reason": f"answers wait in the journal; {error}"}
+                self._store_seen = (self._monotonic(), state)
+            return self._store_seen[1]

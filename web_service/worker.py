@@ -73,6 +73,7 @@ class Worker:
                 service=service,
                 gate=Gate(),
                 metrics=WebMetrics(registry),
+                store=self.store,
                 render_metrics=self.totals.render,
                 readiness=readiness.check,
                 body_limit=plan.web.web_max_body_bytes,

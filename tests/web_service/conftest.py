@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from churn.bundle import Bundle
 from churn.errors import JournalFull
 from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics
 from churn.prediction import Prediction, from_json
+from churn.store import open_store
+from churn.store.interface import PredictionStore
 from tests.fakes import Clock, random_customers, records
 from web_service.app import Parts, create_app
 from web_service.gate import Gate
@@ -60,12 +63,26 @@ def service(bundle: Bundle, journal: MemoryJournal, clock: Clock, registry: Coll
 
 
 @pytest.fixture
-def make_app(service: PredictionService, registry: CollectorRegistry, tmp_path: Any) -> Callable[..., Flask]:
+def store(tmp_path: Path) -> Iterator[PredictionStore]:
+    store = open_store(f"sqlite:///{tmp_path}/store.db")
+    store.check()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def make_app(
+    service: PredictionService, registry: CollectorRegistry, tmp_path: Path, store: PredictionStore, clock: Clock
+) -> Callable[..., Flask]:
+    metrics = WebMetrics(registry)
+
     def make(shortcut: bool = True, **parts: Any) -> Flask:
         given: dict[str, Any] = {
             "service": service,
             "gate": Gate(),
-            "metrics": WebMetrics(registry),
+            "metrics": metrics,
+            "store": store,
+            "now": clock,
             "render_metrics": WorkerTotals(registry, tmp_path).render,
             "readiness": lambda: {"ready": True},
             "body_limit": 100_000,
