@@ -1,0 +1,75 @@
+"""The summary's sections on columns: the drifted ones large, all of them in a table."""
+
+from __future__ import annotations
+
+from html import escape
+
+from reporting import charts
+from reporting.charts import TWO_SIDES, key, percent
+from reporting.document import ColumnReport, Report
+
+LARGE_CHARTS = 12
+"""A page stays small and readable: more drifted columns are in the table only."""
+SMALL_CHARTS = 100
+
+
+def drifted_section(report: Report) -> str:
+    """The drifted columns, strongest first, each with its two distributions; nothing when none drifted."""
+    columns = [column for column in report.columns if column.verdict == "drifted"]
+    if not columns:
+        return ""
+    strongest = sorted(columns, key=lambda column: -(column.effect or 0.0))
+    cards = "".join(_card(column) for column in strongest[:LARGE_CHARTS])
+    more = len(columns) - LARGE_CHARTS
+    note = f'<p class="note">{more} more are in the table of all columns.</p>' if more > 0 else ""
+    return f'<section><h2>Drifted columns</h2>{key(*TWO_SIDES)}<div class="cards">{cards}</div>{note}</section>'
+
+
+def _card(column: ColumnReport) -> str:
+    unit = f", {column.unit}" if column.unit else ""
+    chart = charts.distribution(column.bars, charts.in_words(column.name, column.bars)) if column.bars else ""
+    return (
+        f'<div class="card"><h3>{escape(column.name)}</h3>'
+        f"<p>{escape(column.description + unit)}</p>{chart}"
+        f'<p class="note">{escape(column.reason)}{escape(_missing_words(column))}</p></div>'
+    )
+
+
+def _missing_words(column: ColumnReport) -> str:
+    """Numbers have no bar for what is missing, so it is said."""
+    if abs(column.missing_window - column.missing_reference) < 0.005:
+        return ""
+    return f". Missing: {percent(column.missing_window)}, was {percent(column.missing_reference)}"
+
+
+def columns_section(report: Report) -> str:
+    """Every column on a line: distributions, verdict and quality."""
+    if not report.columns:
+        return ""
+    names = ("Column", "Distribution", "Verdict", "Chance", "Effect", "Missing", "Unknown", "Out of reference")
+    head = "".join(f"<th{' class=n' if index > 2 else ''}>{name}</th>" for index, name in enumerate(names))
+    rows = "".join(_row(column, index < SMALL_CHARTS) for index, column in enumerate(report.columns))
+    return (
+        f"<section><h2>All columns</h2>{key(*TWO_SIDES)}"
+        f'<table class="stack"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></section>'
+    )
+
+
+def _row(column: ColumnReport, drawn: bool) -> str:
+    style, sign = {"drifted": ("drift", "▲"), "quiet": ("fine", "✓")}.get(column.verdict, ("", "…"))
+    spark = charts.spark(column.bars, charts.in_words(column.name, column.bars)) if column.bars and drawn else ""
+    missing = percent(column.missing_window)
+    if column.bars:
+        missing += f" (was {percent(column.missing_reference)})"
+    cells = (
+        ("Chance", f"{column.p_value:.2g}" if column.p_value is not None else "–"),
+        ("Effect", f"{column.effect:.3f}" if column.effect is not None else "–"),
+        ("Missing", missing),
+        ("Unknown", percent(column.unknown_window + column.invalid_window)),
+        ("Out of reference", percent(column.outside_window)),
+    )
+    numbers = "".join(f'<td class="n" data-k="{name}">{value}</td>' for name, value in cells)
+    return (
+        f'<tr><td class="name">{escape(column.name)}<small>{escape(column.description)}</small></td>'
+        f'<td>{spark}</td><td><span class="tag {style}">{sign} {column.verdict}</span></td>{numbers}</tr>'
+    )
