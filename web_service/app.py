@@ -19,6 +19,7 @@ from web_service.by_id import records_by_id
 from web_service.explain import explain
 from web_service.feedback import labels_of
 from web_service.gate import CLIENT, Gate
+from web_service.pages import Page, Pages
 from web_service.problems import MEDIA_TYPE, Problem, of_error
 from web_service.service import PredictionService
 from web_service.serving import utc_now
@@ -52,6 +53,7 @@ def create_app(parts: Parts, shortcut: bool = True) -> Flask:
     _add_predictions(app, parts)
     _add_feedback(app, parts)
     _add_state(app, parts)
+    _add_pages(app, Pages(parts.service.model, parts.service.list_limit, parts.gate.keys is not None))
     if shortcut:
         app.wsgi_app = PredictShortcut(app.wsgi_app, parts.service, parts.gate, parts.body_limit)  # type: ignore[method-assign]
     return app
@@ -109,6 +111,14 @@ def _add_state(app: Flask, parts: Parts) -> None:
         return Response(parts.render_metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+def _add_pages(app: Flask, pages: Pages) -> None:
+    app.get("/", endpoint="home")(lambda: page_response(pages.home()))
+    app.get("/openapi.json", endpoint="openapi")(lambda: page_response(pages.openapi()))
+    app.get("/docs", endpoint="docs")(lambda: page_response(pages.docs()))
+    app.get("/static/<name>", endpoint="static_file")(lambda name: page_response(pages.static_file(name)))
+    app.get("/docs/<name>", endpoint="docs_file")(lambda name: page_response(pages.docs_file(name)))
+
+
 def _add_gate(app: Flask, parts: Parts) -> None:
     @app.before_request
     def admit() -> None:
@@ -164,3 +174,13 @@ def json_response(body: bytes, status: int = 200) -> Response:
 
 def problem_response(problem: Problem) -> Response:
     return Response(problem.as_json(), problem.status, problem.headers, content_type=MEDIA_TYPE)
+
+
+def page_response(page: Page | None) -> Response:
+    """A page, or 304 when the browser has it already. Raises Problem when there is none."""
+    if page is None:
+        raise Problem("not-found", "there is no file of that name")
+    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff", **page.headers}
+    response = Response(page.body, headers=headers, content_type=page.content_type)
+    response.set_etag(page.etag)
+    return response.make_conditional(request)

@@ -19,7 +19,7 @@ Choose = Callable[[NDArray[np.float64]], int]
 
 SIGNIFICANT_DIGITS = 3
 DRAWN = 300
-"""Customers drawn to find one at risk among; making and scoring them costs some milliseconds, once a model."""
+"""Customers drawn to find one at risk among; making and scoring them takes about 0.1 s, once a model."""
 
 
 def typical_customer(bundle: Bundle) -> Record:
@@ -33,14 +33,15 @@ def typical_customer(bundle: Bundle) -> Record:
 
 
 def customer_at_risk(bundle: Bundle, seed: int = 0) -> Record:
-    """Of `DRAWN` customers whose features are drawn one by one, the one most likely to leave."""
+    """Of `DRAWN` customers whose features are drawn one by one, the one nearest halfway from the threshold to 1."""
     profile, random = Profile.from_json(bundle.profile()), np.random.default_rng(seed)
     drawn: list[Record] = [{} for _ in range(DRAWN)]
     for feature in bundle.contract.features:
         for record in drawn:
             record |= _field(feature, profile, lambda shares: int(random.choice(len(shares), p=shares)))
     matrix = bundle.encoder.matrix([bundle.encoder.clean(record) for record in drawn])
-    return drawn[int(np.argmax(bundle.probabilities(matrix)))]
+    wanted = (1 + bundle.threshold) / 2  # the most likely of all would show reasons on one side only
+    return drawn[int(np.argmin(np.abs(bundle.probabilities(matrix) - wanted)))]
 
 
 def _median(shares: NDArray[np.float64]) -> int:
