@@ -238,17 +238,26 @@ def _run_evidently(
 ) -> tuple[dict[str, float], bytes]:
     os.environ["DO_NOT_TRACK"] = "1"  # read by Evidently when it is imported: it would phone home otherwise
     from evidently import DataDefinition, Dataset, Report
-    from evidently.metrics import ValueDrift
+    from evidently.presets import DataDriftPreset
 
     # Without it, integers of few values would silently become categories.
     definition = DataDefinition(numerical_columns=list(prepared.numbers), categorical_columns=list(prepared.categories))
-    metrics = [ValueDrift(column=name, method=methods[name], threshold=thresholds[name]) for name in methods]
+    preset = DataDriftPreset(
+        columns=prepared.columns,
+        per_column_method=methods,
+        per_column_threshold=thresholds,
+        drift_share=1 / len(prepared.columns),  # any column: the thresholds already share one budget
+    )
     with np.errstate(all="ignore"):  # constant columns have no correlation, which Evidently asks for all the same
-        snapshot = Report(metrics, include_tests=False).run(
+        snapshot = Report([preset], include_tests=False).run(
             Dataset.from_pandas(prepared.window, data_definition=definition),
             Dataset.from_pandas(prepared.reference, data_definition=definition),
         )
-    values = {entry["config"]["column"]: float(entry["value"]) for entry in snapshot.dict()["metrics"]}
+    values = {
+        entry["config"]["column"]: float(entry["value"])
+        for entry in snapshot.dict()["metrics"]
+        if "column" in entry["config"]
+    }
     return values, snapshot.get_html_str(as_iframe=False).encode()
 
 

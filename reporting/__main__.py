@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import structlog
 
 from churn.bundle import Bundle
 from churn.errors import ChurnwatchError
@@ -18,8 +19,8 @@ from churn.settings import ModelSettings, ReportSettings, StoreSettings, WatchSe
 from churn.store import open_store
 from reporting.maker import Made, Maker
 from reporting.report import Rules
-from reporting.shelf import Shelf
-from reporting.window import last_hours, make_window, readable
+from reporting.shelf import PAGE, Shelf
+from reporting.window import Window, last_hours, make_window
 
 VERBS = ("make", "catch-up", "index", "purge")
 
@@ -27,15 +28,19 @@ VERBS = ("make", "catch-up", "index", "purge")
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when all is written, 1 with one sentence when not."""
     options = _parser().parse_args(arguments)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
-        made = _run(options, _maker())
+        maker = _maker()
+        made = _run(options, maker)
     except ChurnwatchError as error:
         print(f"reporting: {error}", file=sys.stderr)
         return 1
     if options.json:
-        print(msgspec.json.encode(made).decode())
+        index = str(maker.shelf.folder.resolve() / PAGE)
+        print(msgspec.json.encode({"index": index, "reports": made}).decode())
     else:
-        print("\n".join(_line(each) for each in made) or "nothing to report: no predictions in this window")
+        for line in [_line(each) for each in made] or [_nothing(options.verb)]:
+            print(line)
     return 0
 
 
@@ -78,9 +83,8 @@ def _run(options: argparse.Namespace, maker: Maker) -> list[Made]:
 
 
 def _maker() -> Maker:
-    model, store, reports, watch = (
-        read(each) for each in (ModelSettings, StoreSettings, ReportSettings, WatchSettings)
-    )
+    model, store = read(ModelSettings), read(StoreSettings)
+    reports, watch = read(ReportSettings), read(WatchSettings)
     registry = Registry(model.mlflow_tracking_uri)
 
     @functools.cache
@@ -96,8 +100,14 @@ def _maker() -> Maker:
     )
 
 
+def _nothing(verb: str) -> str:
+    if verb in ("index", "purge"):
+        return "the index is written"
+    return "nothing to report: no predictions in this window; --contract NAME makes a report that says so"
+
+
 def _line(made: Made) -> str:
-    what = f"{made.contract} {made.model_run_id[:12]} {readable(made.start)} to {readable(made.end)}"
+    what = f"{made.contract} {made.model_run_id[:12]} {Window(made.start, made.end)}"
     if not made.written:
         return f"was reported before: {what}: {made.path}/index.html"
     drifted = f", drifted: {', '.join(made.drifted)}" if made.drifted else ""

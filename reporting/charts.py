@@ -8,8 +8,9 @@ from html import escape
 
 from reporting.document import Bars, Slot
 
-LABEL_LENGTH = 22
+LABEL_LENGTH = 16
 TWO_SIDES = (("kw", "this window, filled"), ("kr", "reference, outline"))
+BEYOND = ("kb", "beyond the reference’s range")
 PARTS = (("kw", "answered “will leave”"), ("ka", "all answers"))
 
 
@@ -63,7 +64,7 @@ def score(bars: Bars, thresholds: Sequence[float], description: str) -> str:
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         anchor = "start" if share == 0 else "end" if share == 1 else "middle"
         parts.append(_text(share * width, base + 15, f"{share:g}", anchor))
-    return _svg(width, height, description, "".join(parts))
+    return _svg(width, height, description, "".join(parts), "chart wide")
 
 
 def traffic(slots: Sequence[Slot], start: str, end: str, description: str) -> str:
@@ -81,7 +82,7 @@ def traffic(slots: Sequence[Slot], start: str, end: str, description: str) -> st
         _text(0, base + 15, start, "start"),
         _text(width, base + 15, end, "end"),
     ]
-    return _svg(width, height, description, "".join(parts))
+    return _svg(width, height, description, "".join(parts), "chart wide")
 
 
 def _upright(bars: Bars, description: str) -> str:
@@ -120,7 +121,7 @@ def _ends(bars: Bars) -> tuple[str, str]:
 
 def _room(bars: Bars, index: int) -> float:
     """The axis label moves in when the word beside it, lower or higher, is there."""
-    return 12.0 if bars.window[index] > 0 or bars.reference[index] > 0 else 0.0
+    return 20.0 if bars.window[index] > 0 or bars.reference[index] > 0 else 0.0
 
 
 def _end(index: int) -> str:
@@ -128,7 +129,7 @@ def _end(index: int) -> str:
 
 
 def _lying(bars: Bars, description: str) -> str:
-    row, width, left, right = 24.0, 320.0, 122.0, 92.0
+    row, width, left, right = 24.0, 320.0, 106.0, 114.0
     top = max([*bars.reference, *bars.window, 1e-9])
     scale = (width - left - right) / top
     parts = []
@@ -146,6 +147,11 @@ def _lying(bars: Bars, description: str) -> str:
     return _svg(width, row * len(bars.labels), description, "".join(parts))
 
 
+def chance(p_value: float) -> str:
+    """A p-value as text: 0.012, below 1e-9."""
+    return "<1e-9" if p_value < 1e-9 else f"{p_value:.2g}"
+
+
 def percent(share: float) -> str:
     """A share as text: 12.5 %, <0.1 %, 0."""
     if share == 0:
@@ -156,6 +162,8 @@ def percent(share: float) -> str:
 
 
 def _filled(heights: Sequence[float], step: float, base: float, gap: float, left: float = 0.0) -> str:
+    if gap == 0:
+        return _outline(heights, step, base, gap, left)  # in one piece: bars side by side show hairlines between them
     parts = []
     for index, tall in enumerate(heights):
         if tall > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from reporting import charts
-from reporting.charts import TWO_SIDES, key, percent
+from reporting.charts import BEYOND, TWO_SIDES, chance, key, percent
 from reporting.document import ColumnReport, Report
 
 LARGE_CHARTS = 12
@@ -22,7 +22,9 @@ def drifted_section(report: Report) -> str:
     cards = "".join(_card(column) for column in strongest[:LARGE_CHARTS])
     more = len(columns) - LARGE_CHARTS
     note = f'<p class="note">{more} more are in the table of all columns.</p>' if more > 0 else ""
-    return f'<section><h2>Drifted columns</h2>{key(*TWO_SIDES)}<div class="cards">{cards}</div>{note}</section>'
+    beyond = any(column.outside_window for column in strongest[:LARGE_CHARTS])
+    legend = key(*TWO_SIDES, BEYOND) if beyond else key(*TWO_SIDES)
+    return f'<section><h2>Drifted columns</h2>{legend}<div class="cards">{cards}</div>{note}</section>'
 
 
 def _card(column: ColumnReport) -> str:
@@ -31,13 +33,21 @@ def _card(column: ColumnReport) -> str:
     return (
         f'<div class="card"><h3>{escape(column.name)}</h3>'
         f"<p>{escape(column.description + unit)}</p>{chart}"
-        f'<p class="note">{escape(column.reason)}{escape(_missing_words(column))}</p></div>'
+        f'<p class="note">{escape(_found(column))}{escape(_missing_words(column))}</p></div>'
     )
+
+
+def _found(column: ColumnReport) -> str:
+    if column.p_value is None or column.effect is None:
+        return column.reason
+    method = (column.method or "").replace("_", " ")
+    return f"Chance {chance(column.p_value)}, effect {column.effect:.3f}, by {method}"
 
 
 def _missing_words(column: ColumnReport) -> str:
     """Numbers have no bar for what is missing, so it is said."""
-    if abs(column.missing_window - column.missing_reference) < 0.005:
+    levels = column.bars is not None and column.bars.shape == "levels"
+    if levels or abs(column.missing_window - column.missing_reference) < 0.005:
         return ""
     return f". Missing: {percent(column.missing_window)}, was {percent(column.missing_reference)}"
 
@@ -59,16 +69,18 @@ def _row(column: ColumnReport, drawn: bool) -> str:
     style, sign = {"drifted": ("drift", "▲"), "quiet": ("fine", "✓")}.get(column.verdict, ("", "…"))
     spark = charts.spark(column.bars, charts.in_words(column.name, column.bars)) if column.bars and drawn else ""
     missing = percent(column.missing_window)
-    if column.bars:
+    if column.missing_window or column.missing_reference:
         missing += f" (was {percent(column.missing_reference)})"
     cells = (
-        ("Chance", f"{column.p_value:.2g}" if column.p_value is not None else "–"),
+        ("Chance", chance(column.p_value) if column.p_value is not None else "–"),
         ("Effect", f"{column.effect:.3f}" if column.effect is not None else "–"),
         ("Missing", missing),
         ("Unknown", percent(column.unknown_window + column.invalid_window)),
         ("Out of reference", percent(column.outside_window)),
     )
-    numbers = "".join(f'<td class="n" data-k="{name}">{value}</td>' for name, value in cells)
+    numbers = "".join(
+        f'<td class="n{" zero" if value == "0" else ""}" data-k="{name}">{escape(value)}</td>' for name, value in cells
+    )
     return (
         f'<tr><td class="name">{escape(column.name)}<small>{escape(column.description)}</small></td>'
         f'<td>{spark}</td><td><span class="tag {style}">{sign} {column.verdict}</span></td>{numbers}</tr>'

@@ -12,7 +12,7 @@ import msgspec
 
 from reporting.document import NO_RUN, Report
 from reporting.page import document, verdict_of
-from reporting.window import readable
+from reporting.window import Window
 
 MOST_ROWS = 5_000
 """Older reports stay where they are, but are not listed: the page would grow without end."""
@@ -124,8 +124,7 @@ def _row(line: Line, report: Report) -> str:
     return (
         f'<tr data-text="{escape(searched)}" data-contract="{escape(line.contract)}" data-state="{line.state}" '
         f'data-start="{line.start}" data-end="{line.end}">'
-        f'<td class="name"><a href="{path}/index.html">{escape(readable(report.start))}</a>'
-        f"<small>to {escape(readable(report.end))}</small></td>"
+        f'<td class="name"><a href="{path}/index.html">{escape(str(Window(report.start, report.end)))}</a></td>'
         f'<td>{escape(line.title)}</td><td class="mono" title="{escape(run)}">{escape(run[:12])}</td>'
         f'<td><span class="tag {style}">{sign} {escape(words)}</span></td>'
         f'<td class="n" data-k="Predictions">{line.rows:,}</td><td>{escape(drifted)}</td><td>{evidently}</td></tr>'

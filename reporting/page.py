@@ -10,7 +10,7 @@ from reporting.column_sections import columns_section, drifted_section
 from reporting.document import NO_RUN, Report
 from reporting.sections import answers_section, evidently_section, labels_section
 from reporting.style import STYLE
-from reporting.window import readable
+from reporting.window import Window, readable
 
 TO_INDEX = "../../../index.html"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -54,7 +54,7 @@ def _head(report: Report) -> str:
         f'<header><p class="over">Churnwatch report'
         f' <span class="screen">· <a href="{TO_INDEX}">all reports</a></span></p>'
         f"<h1>{escape(report.title)}</h1>"
-        f'<p class="sub">{escape(readable(report.start))} to {escape(readable(report.end))} · '
+        f'<p class="sub">{escape(str(Window(report.start, report.end)))} · '
         f'<span class="mono" title="{escape(report.model_run_id)}">{escape(run)}</span></p></header>'
     )
 

@@ -9,7 +9,7 @@ STYLE = """
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
 "Noto Sans",sans-serif;font-variant-numeric:tabular-nums;-webkit-text-size-adjust:100%}
 main,.foot{max-width:1080px;margin:0 auto;padding:0 20px}
-header{max-width:1080px;margin:0 auto;padding:36px 20px 8px}
+header{max-width:1080px;margin:0 auto;padding:36px 20px 18px}
 .over{font-size:13px;letter-spacing:.04em;color:var(--soft);margin:0 0 6px}
 h1{font-size:30px;line-height:1.2;margin:0 0 6px;font-weight:650;letter-spacing:-.01em}
 h2{font-size:19px;margin:0 0 14px;font-weight:650}
@@ -17,7 +17,8 @@ h3{font-size:15px;margin:0;font-weight:600;overflow-wrap:anywhere}
 p{margin:0 0 10px}a{color:var(--link);text-underline-offset:2px}
 .sub{color:var(--soft);margin:0}code,.mono{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 section{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:20px;margin:0 0 16px}
-.state{border-left:5px solid var(--soft);margin:18px 0 16px}.state.fine{border-left-color:var(--fine)}
+.state{border-left:5px solid var(--soft)}
+.state.fine{border-left-color:var(--fine)}
 .state.drift{border-left-color:var(--drift);background:var(--drift-paper)}
 .state strong{font-size:19px;display:block}.state p{margin:2px 0 0}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:0 0 16px}
@@ -31,13 +32,14 @@ ul.plain{margin:0;padding-left:20px}ul.plain li{margin:3px 0}
 .card p{font-size:13px;color:var(--soft);margin:2px 0 8px}
 .note{font-size:13px;color:var(--soft)}.note:last-child{margin-bottom:0}
 svg{display:block}svg.chart{width:100%;height:auto;overflow:visible}svg.spark{width:96px;height:22px}
-svg text{font-size:11.5px;fill:var(--soft)}
+svg text{font-size:11.5px;fill:var(--soft)}.win,.all,.beyond,svg.spark path{shape-rendering:crispEdges}
 .win{fill:var(--win)}.all{fill:var(--all)}.ref{fill:none;stroke:var(--ink);stroke-width:1.3;stroke-linejoin:round}
 .spark .ref{stroke-width:1}.beyond{fill:var(--drift)}.axis{stroke:var(--soft);stroke-width:1}
 .mark{stroke:var(--ink);stroke-width:1.2;stroke-dasharray:4 3}
 .key{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px;color:var(--soft);margin:0 0 12px}
 .key i{display:inline-block;width:18px;height:11px;margin-right:6px;vertical-align:-1px}
-.key .kw{background:var(--win)}.key .ka{background:var(--all)}.key .kr{border:1.4px solid var(--ink)}
+.key .kb{background:var(--drift)}.key .kw{background:var(--win)}
+.key .ka{background:var(--all)}.key .kr{border:1.4px solid var(--ink)}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:14px}
 th{text-align:left;font-weight:600;color:var(--soft);font-size:13px;padding:6px 12px 6px 0;
@@ -57,12 +59,12 @@ background:var(--paper);color:var(--ink)}
 @media(max-width:640px){header{padding-top:24px}h1{font-size:25px}section{padding:16px}
 table.stack,table.stack tbody,table.stack tr{display:block}table.stack thead{display:none}
 table.stack tr{border-bottom:1px solid var(--rule);padding:10px 0;display:grid;
-grid-template-columns:1fr 1fr;gap:2px 14px}
+grid-template-columns:repeat(2,minmax(0,1fr));gap:2px 14px}
 table.stack td{border:0;padding:0;text-align:left;white-space:normal}
 table.stack td.name{grid-column:1/-1;font-weight:600}
-table.stack td.name small{font-weight:400}
+table.stack td.name small{font-weight:400}table.stack td.zero{display:none}
 table.stack td[data-k]::before{content:attr(data-k) " ";color:var(--soft);font-size:12.5px}
-dl{grid-template-columns:1fr}dd{margin:0 0 8px}}
+svg.wide text{font-size:16px}.tag{white-space:normal}dl{grid-template-columns:1fr}dd{margin:0 0 8px}}
 @media print{:root{--paper:#fff;--card:#fff;--ink:#000;--soft:#444;--rule:#bbb;--win:#3f72b8;--all:#c9d5e6;
 --drift:#8a3a06;--drift-paper:#fff;--fine:#1c5636;--link:#000}body{font-size:11pt}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}section,.tile{border-color:#bbb}tr{break-inside:avoid}

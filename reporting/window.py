@@ -13,7 +13,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
-    """Half open, in UTC: start <= created_at < end."""
+    """Half open, in UTC: start <= created_at < end. As text, a whole day is its date."""
 
     start: datetime
     end: datetime
@@ -24,6 +24,8 @@ class Window:
         return f"{compact(self.start)}--{compact(self.end)}"
 
     def __str__(self) -> str:
+        if self.end - self.start == DAY and self.start.time() == time():
+            return f"{_day(self.start)}, UTC"
         return f"{readable(self.start)} to {readable(self.end)}"
 
 
@@ -78,4 +80,8 @@ def readable(when: datetime) -> str:
     """A time as a page shows it: 31 Jan 2026, 12:00 UTC."""
     utc = when.astimezone(UTC)
     clock = utc.strftime("%H:%M:%S" if utc.second else "%H:%M")
-    return f"{utc.day} {utc.strftime('%b %Y')}, {clock} UTC"
+    return f"{_day(utc)}, {clock} UTC"
+
+
+def _day(utc: datetime) -> str:
+    return f"{utc.day} {utc.strftime('%b %Y')}"
