@@ -10,6 +10,7 @@ from churn.contract import Decision
 
 Probabilities = NDArray[np.float64]
 Labels = NDArray[np.bool_]
+QUANTILES = 201
 
 
 def choose_threshold(probabilities: Probabilities, labels: Labels, decision: Decision) -> float:
@@ -60,6 +61,15 @@ def decision_metrics(
         "contacted_share": count / len(labels),
         "profit_per_1000": 1_000 * decision.profit(hits, count - hits) / len(labels),
     }
+
+
+def align(values: NDArray[np.float64], of: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Move values monotonically so that `of` would be spread as `to` is: quantile to quantile, the ends shifted."""
+    shares = np.linspace(0.0, 1.0, QUANTILES)
+    sources, targets = np.quantile(of, shares), np.quantile(to, shares)
+    moved = np.interp(values, sources, targets)
+    moved = np.where(values < sources[0], values + (targets[0] - sources[0]), moved)
+    return np.where(values > sources[-1], values + (targets[-1] - sources[-1]), moved)
 
 
 def log_loss_of_log_odds(log_odds: NDArray[np.float64], labels: Labels) -> float:

@@ -15,11 +15,12 @@ import xgboost
 from numpy.typing import NDArray
 
 from churn.model import Matrix, Model, XGBoostModel
+from churn.split import Positions
 
 Labels = NDArray[np.bool_]
 LogOdds = NDArray[np.float64]
 Parameters = Mapping[str, Any]
-Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+Folds = list[tuple[Positions, Positions]]
 """(fit, held out) row positions; every row is held out once."""
 
 
@@ -34,9 +35,13 @@ class Dimension:
 
 @dataclass(frozen=True, slots=True)
 class CrossValidated:
-    """`log_odds` of every training row from the model that had not seen it; `rounds` is the size to fit finally."""
+    """`log_odds` of every training row from the fold's model that had not seen it; `rounds` is the size to fit finally.
+
+    `unseen_log_odds` are those of the rows outside training, from every fold's model: shape (folds * rows,).
+    """
 
     log_odds: LogOdds
+    unseen_log_odds: LogOdds
     rounds: int
 
 
@@ -47,7 +52,7 @@ class Family(Protocol):
     space: Mapping[str, Dimension]
 
     def cross_validate(
-        self, parameters: Parameters, matrix: Matrix, labels: Labels, folds: Folds, seed: int
+        self, parameters: Parameters, matrix: Matrix, labels: Labels, folds: Folds, unseen: Matrix, seed: int
     ) -> CrossValidated: ...
 
     def fit(self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int) -> Model: ...
@@ -72,33 +77,34 @@ class XGBoostFamily:
         self._threads = threads
 
     def cross_validate(
-        self, parameters: Parameters, matrix: Matrix, labels: Labels, folds: Folds, seed: int
+        self, parameters: Parameters, matrix: Matrix, labels: Labels, folds: Folds, unseen: Matrix, seed: int
     ) -> CrossValidated:
         settings = self._settings(parameters, seed)
-        boosters = []
-        for fit_rows, held_out in folds:
-            held = xgboost.DMatrix(matrix[held_out], labels[held_out])
-            booster = xgboost.train(
-                settings,
-                xgboost.DMatrix(matrix[fit_rows], labels[fit_rows]),
-                num_boost_round=self.most_rounds,
-                evals=[(held, "held_out")],
-                early_stopping_rounds=self.patience_rounds,
-                verbose_eval=False,
-            )
-            boosters.append((booster, held))
+        boosters = [self._fit_early(settings, matrix, labels, *fold) for fold in folds]
         # One size for all folds: scores at each fold's own best would flatter, since it was chosen on those rows.
-        rounds = max(1, round(float(np.mean([booster.best_iteration + 1 for booster, _ in boosters]))))
+        rounds = max(1, round(float(np.mean([booster.best_iteration + 1 for booster in boosters]))))
         log_odds = np.empty(len(labels), dtype=np.float64)
-        for (booster, held), (_, held_out) in zip(boosters, folds, strict=True):
-            log_odds[held_out] = booster.predict(
-                held, output_margin=True, iteration_range=(0, min(rounds, booster.num_boosted_rounds()))
-            )
-        return CrossValidated(log_odds, rounds)
+        for booster, (_, held_out) in zip(boosters, folds, strict=True):
+            log_odds[held_out] = _margins(booster, matrix[held_out], rounds)
+        return CrossValidated(
+            log_odds, np.concatenate([_margins(booster, unseen, rounds) for booster in boosters]), rounds
+        )
 
     def fit(self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int) -> Model:
         data = xgboost.DMatrix(matrix, labels)
         return XGBoostModel(xgboost.train(self._settings(parameters, seed), data, num_boost_round=rounds))
+
+    def _fit_early(
+        self, settings: Parameters, matrix: Matrix, labels: Labels, rows: Positions, held_out: Positions
+    ) -> xgboost.Booster:
+        return xgboost.train(
+            settings,
+            xgboost.DMatrix(matrix[rows], labels[rows]),
+            num_boost_round=self.most_rounds,
+            evals=[(xgboost.DMatrix(matrix[held_out], labels[held_out]), "held_out")],
+            early_stopping_rounds=self.patience_rounds,
+            verbose_eval=False,
+        )
 
     def _settings(self, parameters: Parameters, seed: int) -> dict[str, Any]:
         return {
@@ -109,6 +115,11 @@ class XGBoostFamily:
             "nthread": self._threads,
             "seed": seed,
         }
+
+
+def _margins(booster: xgboost.Booster, matrix: Matrix, rounds: int) -> LogOdds:
+    first = (0, min(rounds, booster.num_boosted_rounds()))
+    return np.asarray(booster.predict(xgboost.DMatrix(matrix), output_margin=True, iteration_range=first), np.float64)
 
 
 def make_folds(labels: Labels, folds: int, seed: int) -> Folds:

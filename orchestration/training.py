@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from churn.bundle import Bundle, save_bundle
-from churn.calibration import fit_calibration
+from churn.calibration import Calibration, fit_calibration
 from churn.contract import Contract
 from churn.encoder import Encoder, frame_records
 from churn.errors import FeatureStoreError
@@ -25,8 +25,8 @@ from churn.feature_store import FeatureStore, Manifest
 from churn.histogram import make_profile
 from churn.model import Matrix
 from churn.split import Split, split
-from orchestration.evaluation import choose_threshold, decision_metrics, log_loss_of_log_odds, ranking_metrics
-from orchestration.families import FAMILIES, CrossValidated, Family, Folds, Labels, make_folds
+from orchestration.evaluation import align, choose_threshold, decision_metrics, log_loss_of_log_odds, ranking_metrics
+from orchestration.families import FAMILIES, CrossValidated, Family, Folds, Labels, LogOdds, make_folds
 from orchestration.search import search
 from orchestration.tracking import Tracker
 
@@ -135,11 +135,12 @@ def run_trial(
     started = time.perf_counter()
     parts, contract = data.parts, data.contract
     matrix, labels = data.matrix[parts.train], data.labels[parts.train]
-    held_out = family.cross_validate(parameters, matrix, labels, folds, data.seed)
+    unseen = data.matrix[parts.validation]
+    held_out = family.cross_validate(parameters, matrix, labels, folds, unseen, data.seed)
     model = family.fit(parameters, matrix, labels, held_out.rounds, data.seed)
     fit_seconds = time.perf_counter() - started
 
-    log_odds, truth = model.log_odds(data.matrix[parts.validation]), data.labels[parts.validation]
+    log_odds, truth = model.log_odds(unseen), data.labels[parts.validation]
     calibration = fit_calibration(log_odds, truth)
     probabilities = calibration.probabilities(log_odds)
     threshold = choose_threshold(probabilities, truth, contract.decision)
@@ -151,7 +152,8 @@ def run_trial(
         "rounds": float(held_out.rounds),
         "fit_seconds": fit_seconds,
     }
-    reference, golden = make_reference(data, held_out, threshold), _golden(data)
+    reference = make_reference(data, held_out, log_odds, calibration, threshold)
+    golden = _golden(data)
     with tracker.trial(number, family.name, parameters) as run_id, tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "bundle"
         digest = save_bundle(
@@ -176,17 +178,23 @@ def run_trial(
     return Trial(run_id, model_id, digest, family.name, dict(parameters), metrics)
 
 
-def make_reference(data: TrainingSet, held_out: CrossValidated, threshold: float) -> pd.DataFrame:
+def make_reference(
+    data: TrainingSet,
+    held_out: CrossValidated,
+    unseen_log_odds: LogOdds,
+    calibration: Calibration,
+    threshold: float,
+) -> pd.DataFrame:
     """Shuffled training rows: features, `churn_probability` from models that had not seen them, `churn`, `churned`.
 
-    The folds' models are a little less sure of themselves than the final one, so their scores are calibrated on
-    their own: then they are spread as the served model's scores of unseen customers are.
+    A fold's model saw fewer rows than the served one and is less sure of itself, which a watch on thousands of
+    scores would notice. Both scored the validation rows, so their difference there is taken out.
     """
     rows = data.parts.train[:REFERENCE_ROWS]
-    labels = data.labels[data.parts.train]
-    scores = fit_calibration(held_out.log_odds, labels).probabilities(held_out.log_odds)[: len(rows)]
+    log_odds = align(held_out.log_odds[: len(rows)], held_out.unseen_log_odds, unseen_log_odds)
+    scores = calibration.probabilities(log_odds)
     reference = data.frame.iloc[rows][list(data.contract.feature_names)].reset_index(drop=True)
-    return reference.assign(churn_probability=scores, churn=scores >= threshold, churned=labels[: len(rows)])
+    return reference.assign(churn_probability=scores, churn=scores >= threshold, churned=data.labels[rows])
 
 
 def test_metrics(bundle: Bundle, data: TrainingSet) -> dict[str, float]:
