@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -18,23 +19,40 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class ShardHealth:
-    """One shard's: stuck when records have waited for `stuck_seconds` without any progress."""
+    """One shard's: how old its oldest unanswered record is, and whether it is stuck with records waiting."""
 
-    def __init__(self, stuck_seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, stuck_seconds: float, now: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._stuck_seconds = stuck_seconds
+        self._now = now
         self._monotonic = monotonic
+        self._oldest_waiting: datetime | None = None
         self._waiting_since: float | None = None
-        self.lag_seconds = 0.0
+        self._answered_until = now()
 
     def moved(self) -> None:
+        """A batch was carried through."""
         self._waiting_since = None
 
-    def waits(self, lag_seconds: float, records_wait: bool) -> None:
-        self.lag_seconds = lag_seconds
-        if not records_wait:
+    def waits(self, oldest: datetime | None) -> None:
+        """The arrival of the oldest record known to wait; None when all that is known of is answered."""
+        self._oldest_waiting = oldest
+        if oldest is None:
+            self._answered_until = self._now()
             self._waiting_since = None
         elif self._waiting_since is None:
             self._waiting_since = self._monotonic()
+
+    def unreadable(self) -> None:
+        """The shard could not be read: records may be waiting since the last read that found none."""
+        self.waits(self._oldest_waiting or self._answered_until)
+
+    @property
+    def lag_seconds(self) -> float:
+        """Grows by the clock while nothing moves, so that a scrape during an outage tells the truth."""
+        oldest = self._oldest_waiting
+        return max(0.0, (self._now() - oldest).total_seconds()) if oldest else 0.0
 
     @property
     def stuck(self) -> bool:
@@ -46,10 +64,15 @@ class Health:
     """The whole service's, told by `/health`: 503 when a shard is stuck or nobody looks after the leases."""
 
     def __init__(
-        self, metrics: StreamMetrics, stuck_seconds: float, monotonic: Callable[[], float] = time.monotonic
+        self,
+        metrics: StreamMetrics,
+        stuck_seconds: float,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = metrics
         self._stuck_seconds = stuck_seconds
+        self._now = now
         self._monotonic = monotonic
         self._shards: dict[str, ShardHealth] = {}
         self._lock = threading.Lock()
@@ -58,7 +81,7 @@ class Health:
         self.facts: dict[str, str] = {}
 
     def open_shard(self, shard_id: str) -> ShardHealth:
-        health = ShardHealth(self._stuck_seconds, self._monotonic)
+        health = ShardHealth(self._stuck_seconds, self._now, self._monotonic)
         with self._lock:
             self._shards[shard_id] = health
         self._metrics.owned.labels(shard_id).set(1)
@@ -76,11 +99,12 @@ class Health:
             self._balanced_at = self._monotonic()
 
     def report(self) -> tuple[bool, dict[str, Any]]:
-        """(is it healthy, the document that says why)."""
+        """(is it healthy, the document that says why). Sets the gauges that go by the clock."""
         with self._lock:
             shards = dict(self._shards)
         for shard_id, health in shards.items():
             self._metrics.stuck.labels(shard_id).set(health.stuck)
+            self._metrics.lag_seconds.labels(shard_id).set(health.lag_seconds)
         neglected = self._monotonic() - self._balanced_at >= self._stuck_seconds
         healthy = not neglected and not any(health.stuck for health in shards.values())
         document = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, PartialCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from churn.errors import SettingError, StreamMissing, StreamUnavailable
 from stream_service.records import Entry, Position, Read, Shard, StreamRecord, Unsent
@@ -45,13 +45,13 @@ class IteratorExpired(Exception):
 
 def connect(connections: int = 50) -> Any:
     """A Kinesis client from boto3's own variables. Raises SettingError when they name no region."""
+    session = boto3.Session()
+    if not session.region_name:
+        raise SettingError("AWS_DEFAULT_REGION", "", "the region of the streams, such as eu-central-1")
     config = Config(
         retries={"total_max_attempts": 1}, connect_timeout=3, read_timeout=15, max_pool_connections=connections
     )
-    try:
-        return boto3.client("kinesis", config=config)
-    except NoRegionError:
-        raise SettingError("AWS_DEFAULT_REGION", "", "the region of the streams, such as eu-central-1") from None
+    return session.client("kinesis", config=config)
 
 
 class Kinesis:

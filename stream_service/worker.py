@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -71,6 +71,7 @@ class ShardWorker:
             raise
         except StreamUnavailable as error:
             self._persistence.failed("read", error)
+            self._health.unreadable()
             return max(self._backoff.next_seconds(), self._reader.due_in_seconds())
         self._backoff.reset()
         self._take(read)
@@ -121,10 +122,9 @@ class ShardWorker:
             log.info("shard_read_to_its_end", shard=self.lease.shard_id)
 
     def _tell_lag(self, read: Read) -> None:
-        lag_seconds = read.behind_milliseconds / 1000
-        if self._batch:
-            age = (self._now() - self._batch[0].arrived_at).total_seconds()
-            lag_seconds = max(lag_seconds, age, 0.0)
-        self._metrics.lag_seconds.labels(self.lease.shard_id).set(lag_seconds)
+        """Of records not yet read, only how far behind the read was is known."""
+        oldest = self._batch[0].arrived_at if self._batch else None
+        if read.behind_milliseconds:
+            oldest = oldest or self._now() - timedelta(milliseconds=read.behind_milliseconds)
         self._metrics.behind.labels(self.lease.shard_id).set(read.behind_milliseconds)
-        self._health.waits(lag_seconds, bool(self._batch) or read.behind_milliseconds > 0)
+        self._health.waits(oldest)

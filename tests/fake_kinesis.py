@@ -1,5 +1,7 @@
 """A Kinesis in memory, as boto3's client would see it, whose faults a test orders one by one."""
 
+# ruff: noqa: N803 the arguments are named as boto3 names them
+
 from __future__ import annotations
 
 from collections import defaultdict, deque

@@ -54,7 +54,7 @@ class World:
             "current_scorer": lambda: Scorer(self.bundle, self.clock),
             "metrics": metrics,
             "answers": answers,
-            "health": Health(metrics, 300.0, lambda: self.seconds),
+            "health": Health(metrics, 300.0, self.clock, lambda: self.seconds),
             "now": self.clock,
             "monotonic": lambda: self.seconds,
             "random": Random(1),

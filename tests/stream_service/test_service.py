@@ -201,9 +201,7 @@ def test_a_worker_that_was_killed_is_waited_for_and_replaced(world: Any, make_se
     assert world.store.count() == 10
 
 
-def test_outages_of_kinesis_and_store_while_it_looks_after_leases_are_waited_out(
-    world: Any, make_service: Any
-) -> None:
+def test_outages_of_kinesis_and_store_while_it_looks_after_leases_are_waited_out(world: Any, make_service: Any) -> None:
     world.client.fail("list_shards", "InternalFailure", times=2)
     world.client.fail("describe_stream_summary", "connection", times=2)
     world.send(10)

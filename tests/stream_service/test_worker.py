@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from churn.errors import LeaseLost, StoreUnavailable, TooManyDeadLetters
 from churn.prediction import derived_id
+from churn.scoring import Scorer
 from stream_service.service import consumer_key
 
 FIRST = "shardId-000000000000"
@@ -35,7 +37,9 @@ def test_each_record_is_logged_published_and_checkpointed_in_one_step(world: Any
 
 
 def test_a_result_is_the_answer_that_the_log_holds(world: Any) -> None:
-    world.client.put("predictions", "k", json.dumps(world.customers[0] | {"customer_id": 7, "event_id": "e-1"}).encode())
+    world.client.put(
+        "predictions", "k", json.dumps(world.customers[0] | {"customer_id": 7, "event_id": "e-1"}).encode()
+    )
     for number in (0, 1):
         world.step(world.worker(number))
 
@@ -178,10 +182,40 @@ def test_lag_is_the_age_of_the_oldest_record_not_yet_answered(world: Any) -> Non
     worker = world.worker(0, batch_records=100)
 
     world.step(worker)
+    world.parts.health.report()
     assert world.sample("stream_lag_seconds", shard=FIRST) == pytest.approx(90, abs=0.01)
 
     world.step(worker, times=4)
+    world.parts.health.report()
     assert world.sample("stream_lag_seconds", shard=FIRST) == 0
+
+
+def test_lag_grows_while_the_shard_cannot_be_read(world: Any) -> None:
+    worker = world.worker(0)
+    world.step(worker)
+    world.client.fail("get_records", "InternalFailure")
+    world.clock.advance(30)
+
+    world.step(worker)
+    world.clock.advance(12)
+    world.parts.health.report()
+
+    assert world.sample("stream_lag_seconds", shard=FIRST) == 42
+
+
+def test_a_model_is_swapped_between_batches(world: Any) -> None:
+    scorers = [_named(world, "a" * 32), _named(world, "b" * 32)]
+    world.parts = world.make_parts(current_scorer=lambda: scorers.pop(0))
+    world.send(30)
+    worker = world.worker(0)
+    world.step(worker)
+    first = len(world.results())
+    world.send(30, first=30)
+    world.step(worker)
+
+    runs = [result["model_run_id"] for shard in world.client.streams["results"] for result in _decoded(shard)]
+    assert sorted(runs) == ["a" * 32] * first + ["b" * 32] * (len(runs) - first)
+    assert 0 < first < len(runs)
 
 
 def test_a_shard_that_does_not_move_though_records_wait_turns_health_red(world: Any) -> None:
@@ -230,6 +264,14 @@ def test_too_large_a_share_of_dead_letters_stops_before_any_effect(world: Any) -
     assert world.dead_letters() == world.results() == []
     assert world.store.count() == 0
     assert checkpoint(world) is None
+
+
+def _named(world: Any, run_id: str) -> Scorer:
+    return Scorer(replace(world.bundle, run_id=run_id), world.clock)
+
+
+def _decoded(shard: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(record["Data"]) for record in shard["records"]]
 
 
 class _Failing:
