@@ -30,6 +30,8 @@ Shift = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
 
 def quiet_windows(population: Population, repeats: int, seed: int) -> list[dict[str, Any]]:
     """The share of quiet windows with any drifted column, by size."""
+    if not repeats:
+        return []
     random = np.random.default_rng(seed)
     alarms: dict[int, int] = dict.fromkeys(SIZES, 0)
     lowest: dict[int, list[float]] = {size: [] for size in SIZES}
@@ -170,13 +172,15 @@ def main() -> None:
     arguments = parser.parse_args()
     population = load(load_contract(arguments.contract), arguments.csv)
     print(f"{arguments.csv.name}: {len(population.rows)} rows, {platform.machine()}, Python {sys.version.split()[0]}")
-    for title, rows in (
-        ("quiet windows", quiet_windows(population, arguments.repeats, arguments.seed)),
-        ("quiet pairs", quiet_pairs(population, arguments.pairs, arguments.seed + 1)),
-        ("detection", detections(population, arguments.detections, arguments.seed + 2)),
-        ("cost", [cost(population, arguments.seed + 3)]),
-    ):
-        if rows:
+    seed = arguments.seed
+    parts: list[tuple[str, Callable[[], list[dict[str, Any]]]]] = [
+        ("quiet windows", lambda: quiet_windows(population, arguments.repeats, seed)),
+        ("quiet pairs", lambda: quiet_pairs(population, arguments.pairs, seed + 1)),
+        ("detection", lambda: detections(population, arguments.detections, seed + 2)),
+        ("cost", lambda: [cost(population, seed + 3)]),
+    ]
+    for title, measure in parts:
+        if rows := measure():
             print(f"\n{title}\n{pd.DataFrame(rows).round(2).to_string(index=False)}", flush=True)
             print(json.dumps({title: rows}), file=sys.stderr)
 

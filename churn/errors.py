@@ -81,6 +81,10 @@ class StoreUnavailable(ChurnwatchError):
     """The prediction store cannot be reached, or refuses; what was not saved is still the caller's."""
 
 
+class WatchError(ChurnwatchError):
+    """The watch was asked for something that it cannot tell."""
+
+
 class LeaseLost(ChurnwatchError):
     """Another worker holds the shard now: this one must drop its batch and move on."""
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 disable_created_metrics()
 
@@ -76,6 +80,40 @@ class WebMetrics:
         )
 
 
+def journal_families(
+    *,
+    accepted: int,
+    stored: int,
+    repeated: int,
+    waiting: int,
+    waiting_bytes: int,
+    oldest_seconds: float,
+    rejected: Mapping[str, int],
+) -> list[Metric]:
+    """The journal's counts of a whole host, living and dead workers: accepted = stored + waiting + rejected, always."""
+
+    def counter(name: str, text: str, value: float) -> CounterMetricFamily:
+        return CounterMetricFamily(f"churnwatch_journal_{name}", text, value=value)
+
+    def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"churnwatch_journal_{name}", text, value=value)
+
+    refused = CounterMetricFamily(
+        "churnwatch_journal_rejected", "Records that the store can never take, set aside, by reason.", labels=["reason"]
+    )
+    for reason, count in rejected.items():
+        refused.add_metric([reason], count)
+    return [
+        counter("accepted", "Answers made durable, so given.", accepted),
+        counter("stored", "Records that the store acknowledged.", stored),
+        counter("repeated", "Of the stored, those that it had already.", repeated),
+        refused,
+        gauge("waiting", "Records on the local disk, not yet in the store.", waiting),
+        gauge("waiting_bytes", "Bytes of these records.", waiting_bytes),
+        gauge("oldest_seconds", "Age of the oldest of these records.", oldest_seconds),
+    ]
+
+
 BATCH_BUCKETS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 
 
@@ -110,3 +148,94 @@ class StreamMetrics:
         """Drop the gauges of a shard that this worker no longer reads, so that none goes on telling its last value."""
         for gauge in (self.lag_seconds, self.behind, self.checkpoint, self.owned, self.stuck):
             gauge.remove(shard)
+
+
+class SnapshotGauge(Collector):
+    """A gauge whose series are replaced all at once: none of a retired run lingers, and no scrape sees half of them."""
+
+    _type = "gauge"
+
+    def __init__(self, name: str, documentation: str, labels: tuple[str, ...], registry: CollectorRegistry) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labelnames = labels
+        self._series: Mapping[tuple[str, ...], float] = {}
+        registry.register(self)
+
+    def show(self, series: Mapping[tuple[str, ...], float]) -> None:
+        """Take label values -> value as what is shown from now on."""
+        self._series = dict(series)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labelnames)
+        for labels, value in self._series.items():
+            family.add_metric(labels, value)
+        yield family
+
+
+class WatchMetrics:
+    """What the watch says of the newest judged window of each contract and run. Feature is a column, or the score."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        run = ("contract", "model_run_id")
+
+        def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> SnapshotGauge:
+            return SnapshotGauge(f"churnwatch_{name}", text, (*run, *labels), registry)
+
+        self.window_rows = gauge("window_rows", "Predictions in the newest judged window.")
+        self.window_end = gauge("window_end_timestamp_seconds", "End of the newest judged window.")
+        self.window_state = gauge(
+            "window_state", "1 for the state it is in: ok, insufficient, stale or broken.", ("state",)
+        )
+        self.reference_rows = gauge("reference_rows", "Rows of the reference that windows are compared with.")
+        self.drift_score = gauge(
+            "feature_drift_score",
+            "How far a column has moved: js_distance, psi, effect (js_distance less what sampling brings), the "
+            "deciding test's statistic, or Evidently's score as evidently:METHOD.",
+            ("feature", "method"),
+        )
+        self.drift_p_value = gauge(
+            "feature_drift_p_value", "Chance of such a move by sampling, corrected over all tests.", ("feature",)
+        )
+        self.drift_threshold = gauge("feature_drift_threshold", "The p-value at or below which a column drifts.")
+        self.drift_minimum_effect = gauge("feature_drift_minimum_effect", "The smallest effect that counts as drift.")
+        self.drift_alarm = gauge("feature_drift_alarm", "1 when the column drifted in this window.", ("feature",))
+        self.missing_ratio = gauge("feature_missing_ratio", "Share of rows without a value.", ("feature",))
+        self.unknown_ratio = gauge("feature_unknown_ratio", "Share of rows with an unknown level.", ("feature",))
+        self.invalid_ratio = gauge("feature_invalid_ratio", "Share of rows with an impossible value.", ("feature",))
+        self.out_of_range_ratio = gauge(
+            "feature_out_of_range_ratio", "Share of rows outside the reference's range.", ("feature",)
+        )
+        self.quality_alarm = gauge(
+            "feature_quality_alarm", "1 when the column failed the check in this window.", ("feature", "check")
+        )
+        self.importance = gauge(
+            "feature_importance_ratio", "Share of the feature in the model's decisions (mean |SHAP|).", ("feature",)
+        )
+        self.bin_reference_ratio = gauge(
+            "feature_bin_reference_ratio", "Share of the reference in a bin of a column.", ("feature", "bin")
+        )
+        self.alarm = gauge(
+            "alarm",
+            "1 for each cause that rings: it lasted as many windows as the policy asks.",
+            ("feature", "check", "severity"),
+        )
+        self.bins = Counter(
+            "churnwatch_feature_bin_total",
+            "Predictions of judged windows by bin of a column; adds up over watches and time.",
+            [*run, "feature", "bin"],
+            registry=registry,
+        )
+        self.windows = Counter(
+            "churnwatch_windows_judged_total", "Windows judged, by state.", [*run, "state"], registry=registry
+        )
+        self.last_poll = Gauge(
+            "churnwatch_watch_last_poll_timestamp_seconds",
+            "When the watch last looked for closed windows, with success.",
+            registry=registry,
+        )
+        self.poll_failures = Counter(
+            "churnwatch_watch_poll_failures_total",
+            "Polls that failed: the store could not be reached.",
+            registry=registry,
+        )

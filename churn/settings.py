@@ -98,6 +98,7 @@ class WatchSettings(Settings):
     minimum_rows: int = Field(100, ge=1, description="Fewer rows cannot be judged: the state insufficient.")
     watch_poll_seconds: float = Field(10.0, gt=0, description="How often closed windows are looked for.")
     watch_lateness_seconds: float = Field(5.0, ge=0, description="How long after its end a window is left open.")
+    watch_stale_seconds: float = Field(3600.0, gt=0, description="Silence after which a contract counts as stale.")
     watch_host: str = Field("127.0.0.1", description="Address to bind.")
     watch_port: int = Field(8085, ge=0, le=65535, description="Gauges for Prometheus and the status page.")
     false_alarm_budget: float = Field(0.01, gt=0, lt=1, description="Family-wise false alarms a quiet window.")
@@ -118,6 +119,12 @@ class TrainSettings(Settings):
     folds: int = Field(5, ge=2, le=20, description="Cross-validation folds.")
     seed: int = Field(7, ge=0, description="Split, folds and search are reproducible by it.")
     maximum_bad_share: float = Field(0.05, ge=0, le=1, description="A larger share of bad rows fails an ingest.")
+
+
+class SenderSettings(Settings):
+    """Simulated traffic."""
+
+    web_api_key: str = Field("", description="API key that senders show to the HTTP service, where it wants one.")
 
 
 SettingsClass = TypeVar("SettingsClass", bound=BaseSettings)

@@ -1,0 +1,162 @@
+"""When the pager rings: one alarm a cause, after k windows in a row, until k quiet ones in a row.
+
+A cause is what an engineer would mend: a column's nulls, a column's drift, a broken run. What follows from another
+cause rings no bell of its own: the drift of a column whose quality failed, and the drift of the score while one of
+the features it is made from drifts. Windows that could not be judged for want of rows neither ring nor quieten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from churn.drift import ColumnVerdict
+from monitoring.judged import Judged
+
+Severity = Literal["page", "ticket"]
+PAGE_EFFECT = 0.1
+"""An effect (Jensen-Shannon distance) from which drift pages: about a quarter of a standard deviation."""
+PAGE_IMPORTANCE = 0.15
+"""A feature with such a share in the model's decisions pages at any effect."""
+ALARM_KIND = "alarm"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What is wrong with a window, and how badly. `name` is its identity from window to window."""
+
+    name: str
+    column: str
+    check: str
+    severity: Severity
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A cause that lasted. `opened_at` and `closed_at` are ends of windows; `closed_at` is None while it rings."""
+
+    contract: str
+    model_run_id: str
+    cause: Cause
+    opened_at: datetime
+    opened_by: str
+    windows: int
+    closed_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.contract}/{self.model_run_id}/{self.opened_at.isoformat()}/{self.cause.name}"
+
+    def to_document(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "contract": self.contract,
+            "model_run_id": self.model_run_id,
+            "cause": self.cause.name,
+            "column": self.cause.column,
+            "check": self.cause.check,
+            "severity": self.cause.severity,
+            "summary": self.cause.summary,
+            "opened_at": self.opened_at.isoformat(),
+            "opened_by": self.opened_by,
+            "windows": self.windows,
+            "closed_at": self.closed_at.isoformat() if self.closed_at else None,
+        }
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A cause seen lately: windows in a row with it, windows in a row without it, and its alarm if it rang."""
+
+    bad: int = 0
+    quiet: int = 0
+    alarm: Alarm | None = None
+
+
+class AlarmBook:
+    """The alarms of one contract and run. Fed with its judged windows in order; the same windows give the same book."""
+
+    def __init__(self, windows_to_open: int, windows_to_close: int | None = None) -> None:
+        self._to_open = windows_to_open
+        self._to_close = windows_to_close or windows_to_open
+        self._watched: dict[str, _Watched] = {}
+
+    @property
+    def ringing(self) -> list[Alarm]:
+        """Open alarms, oldest first."""
+        alarms = [watched.alarm for watched in self._watched.values() if watched.alarm]
+        return sorted(alarms, key=lambda alarm: (alarm.opened_at, alarm.cause.name))
+
+    def observe(self, judged: Judged) -> list[Alarm]:
+        """Take the next window; returns the alarms that it opened, prolonged or closed."""
+        if judged.verdict.state == "insufficient":
+            return []
+        causes = find_causes(judged)
+        changed = []
+        for name in sorted(self._watched.keys() | causes.keys()):
+            alarm = self._step(judged, self._watched.setdefault(name, _Watched()), causes.get(name))
+            if alarm is not None:
+                changed.append(alarm)
+        self._watched = {name: w for name, w in self._watched.items() if w.bad or w.alarm}
+        return changed
+
+    def _step(self, judged: Judged, watched: _Watched, cause: Cause | None) -> Alarm | None:
+        if cause is not None:
+            watched.bad, watched.quiet = watched.bad + 1, 0
+            if watched.alarm is not None:
+                worst: Severity = "page" if "page" in (cause.severity, watched.alarm.cause.severity) else "ticket"
+                cause = replace(cause, severity=worst)
+                watched.alarm = replace(watched.alarm, cause=cause, windows=watched.bad)
+            elif watched.bad >= self._to_open or judged.verdict.state == "broken":
+                window = judged.window
+                watched.alarm = Alarm(window.contract, window.model_run_id, cause, window.end, window.key, watched.bad)
+            return watched.alarm
+        watched.quiet += 1
+        if watched.alarm is None:
+            watched.bad = 0
+            return None
+        if watched.quiet < self._to_close:
+            return None
+        closed = replace(watched.alarm, closed_at=judged.window.end)
+        watched.bad, watched.alarm = 0, None
+        return closed
+
+
+def replay(windows: Iterable[Judged], windows_to_open: int) -> AlarmBook:
+    """The book after windows already judged, oldest first: how a restart knows what rings."""
+    book = AlarmBook(windows_to_open)
+    for judged in windows:
+        book.observe(judged)
+    return book
+
+
+def find_causes(judged: Judged) -> dict[str, Cause]:
+    """What is wrong with one window, by the cause's name."""
+    verdict = judged.verdict
+    if verdict.state == "broken":
+        return {"broken": Cause("broken", "", "broken", "page", f"cannot be judged: {verdict.reason}")}
+    causes = {}
+    for problem in judged.quality:
+        name = f"{problem.check}:{problem.column}"
+        causes[name] = Cause(name, problem.column, problem.check, "page", f"{problem.column}: {problem.reason}")
+    spoilt = {problem.column for problem in judged.quality}
+    drifted = [column for column in verdict.columns if column.drifted and column.column not in spoilt]
+    features_moved = bool(spoilt) or any(not _of_model(column) for column in drifted)
+    for column in drifted:
+        if not (_of_model(column) and features_moved):
+            name = f"drift:{column.column}"
+            severity = _severity(column, judged.importance)
+            causes[name] = Cause(name, column.column, "drift", severity, f"{column.column} drifted: {column.reason}")
+    return causes
+
+
+def _of_model(column: ColumnVerdict) -> bool:
+    return column.kind in ("score", "class")
+
+
+def _severity(column: ColumnVerdict, importance: Mapping[str, float]) -> Severity:
+    important = _of_model(column) or importance.get(column.column, 0.0) >= PAGE_IMPORTANCE
+    return "page" if important or column.effect >= PAGE_EFFECT else "ticket"

@@ -1,0 +1,170 @@
+"""What `python -m monitoring` can do: watch, judge what is closed and end, show the status, judge a past window."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from churn.drift import judge
+from churn.errors import WatchError
+from churn.histogram import Histograms, Profile
+from churn.quality import find_problems
+from churn.settings import ModelSettings, StoreSettings, WatchSettings, read
+from churn.store import PredictionStore, open_store
+from monitoring.reference import Reference
+from monitoring.server import StatusServer
+from monitoring.service import WatchService
+from monitoring.status import status_document
+from monitoring.terminal import status_text, verdict_text
+from monitoring.watch import LoadReference, Watch, WatchRules, count
+from monitoring.windows import CountWindows, TimeWindows, Window, WindowRule
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    top = argparse.ArgumentParser(prog="python -m monitoring", description="The watch over what the models answer.")
+    top.add_argument("--once", action="store_true", help="judge every window that is closed, and end")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    status = commands.add_parser("status", help="show what the watch knows")
+    status.add_argument("--json", action="store_true", help="the same as JSON")
+    past = commands.add_parser("judge", help="judge any past stretch of time; nothing is kept")
+    past.add_argument("--from", dest="start", required=True, type=_moment, metavar="TIME", help="ISO time, UTC")
+    past.add_argument("--to", dest="end", required=True, type=_moment, metavar="TIME", help="ISO time, UTC")
+    past.add_argument("--contract", help="default: every contract with predictions in the window")
+    past.add_argument("--run", help="default: every run with predictions in the window")
+    against = past.add_mutually_exclusive_group()
+    against.add_argument("--reference", metavar="RUN_ID", help="compare with another run's reference")
+    against.add_argument("--against", choices=["previous"], help="compare with the stretch of equal length before")
+    past.add_argument("--json", action="store_true", help="the verdicts as JSON")
+    return top
+
+
+def watch(once: bool) -> int:
+    """Watch until SIGTERM or Ctrl-C; or judge once what is closed. Returns the exit code."""
+    settings, store = read(WatchSettings), _open_store()
+    store.check()
+    service = WatchService(_watch(settings, store), CollectorRegistry(), settings.watch_poll_seconds, _now)
+    if once:
+        for judged in service.poll():
+            print(f"{judged.window.key}: {judged.verdict.state}, {judged.verdict.rows} rows, {judged.verdict.reason}")
+        return 0
+    return _serve(settings, store)
+
+
+def show_status(as_json: bool) -> int:
+    """Print what the store says was judged."""
+    watch = _watch(read(WatchSettings), _open_store())
+    watch.remember()
+    document = status_document(watch.runs.values(), _now())
+    print(json.dumps(document, indent=1) if as_json else status_text(document, sys.stdout.isatty()))
+    return 0
+
+
+def judge_past(options: argparse.Namespace) -> int:
+    """Print the verdict on every contract and run that has predictions in the window."""
+    settings, store, load = read(WatchSettings), _open_store(), _loader()
+    if options.end <= options.start:
+        raise WatchError(f"--from {options.start.isoformat()}: expected a time before --to {options.end.isoformat()}")
+    pairs = [
+        (contract, run)
+        for contract, run in store.runs(options.start, options.end)
+        if options.contract in (None, contract) and options.run in (None, run)
+    ]
+    if not pairs:
+        raise WatchError("no predictions in that window; `python -m monitoring status` shows which there are")
+    for contract, run in pairs:
+        window = Window(contract, run, "past", 0, options.start, options.end)
+        profile = _past_profile(store, window, load(contract, options.reference or run), options.against)
+        histograms = _counted(store, window, profile)
+        verdict = judge(profile, histograms, settings.false_alarm_budget, settings.minimum_rows)
+        problems = find_problems(profile, histograms, settings.false_alarm_budget) if verdict.state == "ok" else ()
+        if options.json:
+            facts = {"contract": contract, "model_run_id": run, "quality": [asdict(p) for p in problems]}
+            print(json.dumps(facts | verdict.to_json()))
+        else:
+            print(f"{contract} {run}\n{verdict_text(verdict, problems, sys.stdout.isatty())}")
+    return 0
+
+
+def _serve(settings: WatchSettings, store: PredictionStore) -> int:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    registry = CollectorRegistry()
+    service = WatchService(_watch(settings, store), registry, settings.watch_poll_seconds, _now)
+    server = StatusServer(settings.watch_host, settings.watch_port, registry, service.status, service.health)
+    structlog.get_logger().info("watching", port=server.port, series=_rule(settings).series)
+    try:
+        service.run(stop)
+    finally:
+        server.close()
+        store.close()
+    return 0
+
+
+def _watch(settings: WatchSettings, store: PredictionStore) -> Watch:
+    rules = WatchRules(
+        settings.false_alarm_budget, settings.minimum_rows, settings.alarm_windows, settings.watch_stale_seconds
+    )
+    return Watch(store, _rule(settings), rules, _loader(), _now)
+
+
+def _rule(settings: WatchSettings) -> WindowRule:
+    if settings.window_rows:
+        return CountWindows(settings.window_rows, settings.watch_lateness_seconds)
+    return TimeWindows(settings.window_seconds, settings.watch_lateness_seconds)
+
+
+def _loader() -> LoadReference:
+    settings = read(ModelSettings)
+
+    def load(contract: str, run: str) -> Reference:
+        from churn.model_cache import open_model  # XGBoost with it: not for those who only ask for the status
+        from churn.registry import Registry
+        from monitoring.reference import open_reference
+
+        registry = Registry(settings.mlflow_tracking_uri)
+        return open_reference(open_model(run, contract, registry, settings.bundle_cache))
+
+    return load
+
+
+def _past_profile(store: PredictionStore, window: Window, reference: Reference, against: str | None) -> Profile:
+    if against is None:
+        return reference.profile
+    before = Window(
+        window.contract, window.model_run_id, "past", 0, window.start - (window.end - window.start), window.start
+    )
+    profile = reference.profile
+    return Profile(profile.contract, profile.contract_sha256, _counted(store, before, profile))
+
+
+def _counted(store: PredictionStore, window: Window, profile: Profile) -> Histograms:
+    histograms = profile.empty()
+    count(window, window.read(store), histograms)
+    return histograms
+
+
+def _open_store() -> PredictionStore:
+    settings = read(StoreSettings)
+    return open_store(settings.store_url, timeout_seconds=settings.store_timeout_seconds)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}': expected a time such as 2026-01-31T12:00:00Z") from None
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)

@@ -1,0 +1,100 @@
+"""The status document as one plain page: no script, no address but its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+WIDTH, HEIGHT = 120, 22
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --bad: #c0322b; --good: #2e7d4f; --dim: #777; }
+@media (prefers-color-scheme: dark) { :root { --bad: #ff7b72; --good: #6fcf97; --dim: #999; } }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
+h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; }
+code { font-size: .9em; overflow-wrap: anywhere; } p { margin: .3rem 0; } .dim { color: var(--dim); }
+.state { border: 1px solid; border-radius: .3rem; padding: 0 .45rem; font-weight: 600; }
+.ok { color: var(--good); } .bad, .broken, .stale { color: var(--bad); } .insufficient { color: var(--dim); }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
+td.number, th.number { text-align: right; } th { font-weight: 600; color: var(--dim); font-size: .85rem; }
+svg { vertical-align: middle; } polyline { fill: none; stroke: currentColor; stroke-width: 1.3; opacity: .75; }
+"""
+
+
+def render(document: dict[str, Any]) -> str:
+    """HTML of the whole page; everything that came from outside is escaped."""
+    runs = "".join(_run(run) for run in document["runs"]) or "<p>No predictions in the store yet.</p>"
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Churnwatch: the watch</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="refresh" content="15"><style>{STYLE}</style></head><body>'
+        f'<h1>The watch</h1><p class="dim">As of {escape(document["at"])}. '
+        'The same as <a href="/metrics">metrics</a> and as <a href="/status.json">JSON</a>.</p>'
+        f"{runs}</body></html>"
+    )
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """A line over the windows, the newest to the right; its top is the largest value, or 0.1 if that is less."""
+    points = [(place, value) for place, value in enumerate(values) if value is not None]
+    if len(points) < 2:
+        return ""
+    top = max(0.1, max(value for _, value in points))
+    step = WIDTH / max(1, len(values) - 1)
+    drawn = " ".join(f"{place * step:.1f},{HEIGHT - 2 - (HEIGHT - 4) * value / top:.1f}" for place, value in points)
+    label = f"effect in the last {len(points)} windows, up to {max(value for _, value in points):.3f}"
+    return (
+        f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
+        f'<polyline points="{drawn}"/></svg>'
+    )
+
+
+def _run(run: dict[str, Any]) -> str:
+    window = run["window"]
+    state = escape(run["state"])
+    parts = [
+        f"<h2>{escape(run['contract'])} <code>{escape(run['model_run_id'])}</code></h2>",
+        f'<p><span class="state {state}">{state}</span> {escape(run["reason"])}</p>',
+    ]
+    if run["alarms"]:
+        parts += [f'<p class="bad">▲ {escape(a["severity"])}: {escape(a["summary"])}</p>' for a in run["alarms"]]
+    else:
+        parts.append('<p class="dim">Nothing rings.</p>')
+    if window:
+        routes = ", ".join(f"{rows:,} {escape(route)}" for route, rows in sorted(window["routes"].items()))
+        parts.append(
+            f'<p class="dim">Newest window: {escape(window["start"])} to {escape(window["end"])}, '
+            f"{window['rows']:,} rows ({routes}). {_verdicts(run['history'])}</p>"
+        )
+    if run["columns"]:
+        parts.append(_table(run["columns"]))
+    return "".join(parts)
+
+
+def _verdicts(history: Sequence[dict[str, Any]]) -> str:
+    drifted = sum(bool(window["drifted"] or window["quality"]) for window in history)
+    return f"{drifted} of the last {len(history)} windows had something to tell."
+
+
+def _table(columns: Sequence[dict[str, Any]]) -> str:
+    head = (
+        '<tr><th>column</th><th>last window</th><th class="number">chance</th><th class="number">effect</th>'
+        '<th>effect, window by window</th><th class="number">PSI</th><th class="number">missing</th>'
+        '<th class="number">importance</th></tr>'
+    )
+    return f'<div class="scroll"><table>{head}{"".join(_row(column) for column in columns)}</table></div>'
+
+
+def _row(column: dict[str, Any]) -> str:
+    bad = column["drifted"] or column["problem"]
+    said = column["problem"] or (f"drifted ({column['method']})" if column["drifted"] else "as the reference")
+    importance = "" if column["importance"] is None else f"{column['importance']:.1%}"
+    return (
+        f'<tr class="{"bad" if bad else "good"}"><td>{escape(column["column"])}</td>'
+        f"<td>{'▲ ' if bad else ''}{escape(said)}</td>"
+        f'<td class="number">{column["adjusted_p_value"]:.2g}</td><td class="number">{column["effect"]:.3f}</td>'
+        f'<td>{sparkline(column["effects"])}</td><td class="number">{column["psi"]:.3f}</td>'
+        f'<td class="number">{column["missing_share"]:.1%}</td><td class="number">{importance}</td></tr>'
+    )

@@ -1,0 +1,46 @@
+"""What a run's windows are compared with, from its bundle: the reference's counts and how much each feature matters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from churn.errors import BundleRefused
+from churn.histogram import Profile
+
+if TYPE_CHECKING:
+    from churn.bundle import Bundle
+
+IMPORTANCE_ROWS = 300
+"""Reference rows whose SHAP contributions are averaged: a share is then good to about a point."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One run's reference. `importance` sums to 1 over the features."""
+
+    model_run_id: str
+    digest: str
+    profile: Profile
+    importance: Mapping[str, float]
+
+
+def open_reference(bundle: Bundle) -> Reference:
+    """Raises BundleRefused when the profile cannot be read or belongs to other columns."""
+    try:
+        profile = Profile.from_json(bundle.profile())
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise BundleRefused(bundle.run_id, f"profile.json: {error}") from error
+    if profile.contract_sha256 != bundle.contract.sha256:
+        raise BundleRefused(bundle.run_id, "profile.json was made for another contract")
+    return Reference(bundle.run_id, bundle.digest, profile, _importance(bundle))
+
+
+def _importance(bundle: Bundle) -> dict[str, float]:
+    rows = bundle.encoder.encode_frame(bundle.reference().head(IMPORTANCE_ROWS))
+    weights = np.abs(bundle.contributions(rows)[:, :-1]).mean(axis=0)
+    shares = weights / max(float(weights.sum()), 1e-12)
+    return dict(zip(bundle.contract.feature_names, shares.round(4).tolist(), strict=True))

@@ -1,0 +1,89 @@
+"""Port 8085: /metrics for Prometheus, / for people, /status.json for programs, /health for whoever restarts us."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from churn.errors import SettingError
+from monitoring.page import render
+
+Answer = tuple[int, str, bytes]
+
+
+class StatusServer:
+    """Serves in threads of its own until `close`. `status` gives the newest document, `health` an empty text or what
+    is wrong."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        status: Callable[[], dict[str, Any]],
+        health: Callable[[], str],
+    ) -> None:
+        routes: dict[str, Callable[[], Answer]] = {
+            "/": lambda: (200, "text/html; charset=utf-8", render(status()).encode()),
+            "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry)),
+            "/status.json": lambda: _json(200, status()),
+            "/health": lambda: _health(health()),
+        }
+        try:
+            self._server = ThreadingHTTPServer((host, port), _handler(routes))
+        except OSError as error:
+            expected = f"a free port to bind on {host} ({error.strerror}); stop what uses it or set another"
+            raise SettingError("WATCH_PORT", port, expected) from error
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="status-server", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port bound: the one asked for, or a free one for 0."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Stop answering and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _health(wrong: str) -> Answer:
+    return _json(503 if wrong else 200, {"status": wrong or "ok"})
+
+
+def _json(status: int, document: object) -> Answer:
+    return status, "application/json", json.dumps(document).encode()
+
+
+def _handler(routes: dict[str, Callable[[], Answer]]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 10.0  # a client that says nothing holds no thread for long
+
+        def do_GET(self) -> None:
+            route = routes.get(self.path.partition("?")[0])
+            status, kind, body = route() if route else _json(404, {"status": f"no such page; try {', '.join(routes)}"})
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET  # noqa: N815  # the standard library's naming
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Scrapes every few seconds are not worth a line each."""
+
+    return Handler

@@ -1,0 +1,77 @@
+"""The watch as a process: poll, publish, wait; survive an outage of the store, end on SIGTERM."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from churn.errors import StoreUnavailable
+from churn.metrics import WatchMetrics
+from monitoring import gauges
+from monitoring.judged import Judged
+from monitoring.status import status_document
+from monitoring.watch import Watch
+
+log = structlog.get_logger()
+
+SLOWEST_POLLS = 5
+"""So many poll intervals without a successful poll, and /health says that the watch is not well."""
+HEALTH_GRACE_SECONDS = 60.0
+
+
+class WatchService:
+    """Polls in the caller's thread; `status` and `health` may be asked from others."""
+
+    def __init__(
+        self, watch: Watch, registry: CollectorRegistry, poll_seconds: float, now: Callable[[], datetime]
+    ) -> None:
+        self.metrics = WatchMetrics(registry)
+        self._watch = watch
+        self._poll_seconds = poll_seconds
+        self._now = now
+        self._status = status_document([], now())
+        self._well_at = now()
+        self._trouble = ""
+
+    def status(self) -> dict[str, Any]:
+        """The document after the newest poll; never altered afterwards."""
+        return self._status
+
+    def health(self) -> str:
+        """Empty while polls succeed in time, else what is wrong."""
+        silence = (self._now() - self._well_at).total_seconds()
+        if silence <= SLOWEST_POLLS * self._poll_seconds + HEALTH_GRACE_SECONDS:
+            return ""
+        return f"no successful poll for {silence:.0f} s{': ' if self._trouble else ''}{self._trouble}"
+
+    def run(self, stop: threading.Event) -> None:
+        """Poll until `stop` is set. An outage of the store is counted, told and waited out."""
+        while not stop.is_set():
+            try:
+                self.poll()
+            except StoreUnavailable as error:
+                self._trouble = str(error)
+                self.metrics.poll_failures.inc()
+                log.warning("poll_failed", reason=self._trouble)
+            stop.wait(self._poll_seconds)
+
+    def poll(self) -> list[Judged]:
+        """Judge what has closed and publish what is known. Raises StoreUnavailable."""
+        judged = self._watch.poll()
+        for window in judged:
+            gauges.count_window(self.metrics, window)
+            profile = self._watch.profile(window.window)
+            if profile is not None:
+                gauges.count_bins(self.metrics, window, profile)
+        runs = list(self._watch.runs.values())
+        gauges.show(self.metrics, runs)
+        gauges.show_reference_bins(self.metrics, self._watch.profiles())
+        self._status = status_document(runs, self._now())
+        self._well_at, self._trouble = self._now(), ""
+        self.metrics.last_poll.set(self._well_at.timestamp())
+        return judged

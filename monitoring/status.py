@@ -1,0 +1,79 @@
+"""What the watch knows, as one JSON-like document: the page, the terminal and /status.json all show this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from monitoring.gauges import current_reason, current_state
+from monitoring.judged import Judged
+from monitoring.watch import RunState
+
+HISTORY_WINDOWS = 40
+
+
+def status_document(runs: Iterable[RunState], now: datetime) -> dict[str, Any]:
+    """Runs with the newest window first; each with its state, what rings, its columns and their history."""
+    ordered = sorted(runs, key=lambda run: _end(run), reverse=True)
+    return {"at": now.isoformat(timespec="seconds"), "runs": [_run(run) for run in ordered]}
+
+
+def _end(run: RunState) -> str:
+    return run.latest.window.end.isoformat() if run.latest else ""
+
+
+def _run(run: RunState) -> dict[str, Any]:
+    recent = run.recent[-HISTORY_WINDOWS:]
+    return {
+        "contract": run.contract,
+        "model_run_id": run.model_run_id,
+        "state": current_state(run),
+        "reason": current_reason(run),
+        "alarms": [alarm.to_document() for alarm in run.book.ringing],
+        "window": _window(run.latest) if run.latest else None,
+        "columns": _columns(run.latest, recent) if run.latest else [],
+        "history": [_window(judged) for judged in recent],
+    }
+
+
+def _window(judged: Judged) -> dict[str, Any]:
+    return {
+        "key": judged.window.key,
+        "start": judged.window.start.isoformat(),
+        "end": judged.window.end.isoformat(),
+        "rows": judged.verdict.rows,
+        "routes": dict(judged.routes),
+        "state": judged.verdict.state,
+        "reason": judged.verdict.reason,
+        "drifted": list(judged.verdict.drifted),
+        "quality": [f"{problem.column}: {problem.reason}" for problem in judged.quality],
+    }
+
+
+def _columns(latest: Judged, recent: list[Judged]) -> list[dict[str, Any]]:
+    """The newest window's columns, the most suspicious first, each with its effect in the windows before."""
+    effects: dict[str, list[float | None]] = {}
+    for judged in recent:
+        found = {column.column: round(column.effect, 4) for column in judged.verdict.columns}
+        for column in latest.verdict.columns:
+            effects.setdefault(column.column, []).append(found.get(column.column))
+    problems = {problem.column: problem.reason for problem in latest.quality}
+    rows = [
+        {
+            "column": column.column,
+            "kind": column.kind,
+            "drifted": column.drifted,
+            "problem": problems.get(column.column, ""),
+            "reason": column.reason,
+            "method": column.method,
+            "adjusted_p_value": column.adjusted_p_value,
+            "effect": column.effect,
+            "psi": column.psi,
+            "missing_share": column.missing_share,
+            "importance": latest.importance.get(column.column),
+            "effects": effects[column.column],
+        }
+        for column in latest.verdict.columns
+    ]
+    return sorted(rows, key=lambda row: (not row["problem"], not row["drifted"], row["adjusted_p_value"]))

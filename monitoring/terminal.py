@@ -1,0 +1,66 @@
+"""The status document and a verdict in a terminal, coloured where the terminal is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from churn.drift import WindowVerdict
+from churn.quality import QualityProblem
+
+BARS = "▁▂▃▄▅▆▇█"
+RED, GREEN, DIM, BOLD = "31", "32", "2", "1"
+SHOWN_COLUMNS = 8
+
+
+def status_text(document: dict[str, Any], colour: bool) -> str:
+    """All runs, each with what rings and its most suspicious columns."""
+    if not document["runs"]:
+        return "no predictions in the store yet"
+    return "\n\n".join(_run(run, colour) for run in document["runs"])
+
+
+def verdict_text(verdict: WindowVerdict, problems: Sequence[QualityProblem], colour: bool) -> str:
+    """One verdict, its columns the most suspicious first."""
+    lines = [f"{_state(verdict.state, colour)} {verdict.rows:,} rows: {verdict.reason}"]
+    lines += [_paint(f"▲ {problem.column}: {problem.reason}", RED, colour) for problem in problems]
+    for column in sorted(verdict.columns, key=lambda c: c.adjusted_p_value):
+        line = (
+            f"  {column.column:28} chance {column.adjusted_p_value:<9.2g} effect {column.effect:.3f}  {column.method}"
+        )
+        lines.append(_paint(line.replace("  ", "▲ ", 1), RED, colour) if column.drifted else line)
+    return "\n".join(lines)
+
+
+def bars(values: Sequence[float | None]) -> str:
+    """A sparkline of block characters; a window without a value is a blank."""
+    top = max([0.1, *(value for value in values if value is not None)])
+    return "".join(" " if value is None else BARS[min(len(BARS) - 1, int(value / top * len(BARS)))] for value in values)
+
+
+def _run(run: dict[str, Any], colour: bool) -> str:
+    title = f"{run['contract']} {run['model_run_id']}"
+    lines = [_paint(title, BOLD, colour), f"  {_state(run['state'], colour)} {run['reason']}"]
+    window = run["window"]
+    if window:
+        routes = ", ".join(f"{rows:,} {route}" for route, rows in sorted(window["routes"].items()))
+        lines.append(f"  newest window {window['start']} to {window['end']}: {window['rows']:,} rows ({routes})")
+    lines += [_paint(f"  ▲ {alarm['severity']}: {alarm['summary']}", RED, colour) for alarm in run["alarms"]]
+    if not run["alarms"]:
+        lines.append(_paint("  nothing rings", DIM, colour))
+    for column in run["columns"][:SHOWN_COLUMNS]:
+        bad = column["drifted"] or column["problem"]
+        line = (
+            f"  {'▲' if bad else ' '} {column['column']:28} chance {column['adjusted_p_value']:<9.2g} "
+            f"effect {column['effect']:.3f}  {bars(column['effects'])}"
+        )
+        lines.append(_paint(line, RED, colour) if bad else line)
+    return "\n".join(lines)
+
+
+def _state(state: str, colour: bool) -> str:
+    return _paint(f"[{state}]", {"ok": GREEN, "insufficient": DIM}.get(state, RED), colour)
+
+
+def _paint(text: str, code: str, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text

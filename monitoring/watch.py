@@ -1,0 +1,221 @@
+"""The watch: judge each closed window once, keep its verdict, know what rings.
+
+All it knows is in the store: which windows were judged is where it continues after a restart or kill -9, and the
+alarms are a function of the verdicts. Judging a window again gives the same verdict, and the first one written stays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import islice
+
+import structlog
+
+from churn.drift import WindowVerdict, broken, judge
+from churn.errors import BundleRefused, RegistryUnavailable, RunNotFound
+from churn.histogram import Histograms, Profile
+from churn.prediction import Prediction
+from churn.quality import find_problems
+from churn.store import PredictionStore
+from monitoring.alarms import ALARM_KIND, Alarm, AlarmBook, replay
+from monitoring.judged import VERDICT_KIND, Judged
+from monitoring.reference import Reference
+from monitoring.windows import Position, Window, WindowRule, series_prefix
+
+log = structlog.get_logger()
+
+BATCH_ROWS = 1_000
+REMEMBERED_WINDOWS = 200
+"""Verdicts read again at a start, to know what rings."""
+
+LoadReference = Callable[[str, str], Reference]
+"""(contract, model_run_id) -> what its windows are compared with. Raises as churn.model_cache.open_model does."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRules:
+    """What a verdict depends on beside the data."""
+
+    budget: float = 0.01
+    minimum_rows: int = 100
+    alarm_windows: int = 2
+    stale_seconds: float = 3600.0
+
+
+@dataclass(slots=True)
+class RunState:
+    """One contract and run as the watch sees it now. `pending` says why its next window waits to be judged."""
+
+    contract: str
+    model_run_id: str
+    book: AlarmBook
+    latest: Judged | None = None
+    pending: str = ""
+    stale: str = ""
+    recent: list[Judged] = field(default_factory=list)
+
+
+class Watch:
+    """Judges one store's windows by one rule. Not thread-safe; two watches on one store do no harm."""
+
+    def __init__(
+        self,
+        store: PredictionStore,
+        rule: WindowRule,
+        rules: WatchRules,
+        load_reference: LoadReference,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.runs: dict[tuple[str, str], RunState] = {}
+        self._store = store
+        self._rule = rule
+        self._rules = rules
+        self._load_reference = load_reference
+        self._now = now
+        self._references: dict[tuple[str, str], Reference] = {}
+
+    def poll(self) -> list[Judged]:
+        """Judge every window that has closed since; returns them in order. Raises StoreUnavailable."""
+        judged = []
+        for contract, run in self._store.runs():
+            state = self._state(contract, run)
+            judged += list(self._judge_closed(state))
+        self._look_for_silence()
+        return judged
+
+    def remember(self) -> None:
+        """Learn from the store what was judged so far, without judging. Raises StoreUnavailable."""
+        for contract, run in self._store.runs():
+            self._state(contract, run)
+        self._look_for_silence()
+
+    def profile(self, window: Window) -> Profile | None:
+        """The reference's counts that a window was compared with, if its bundle is at hand."""
+        reference = self._references.get((window.contract, window.model_run_id))
+        return reference.profile if reference else None
+
+    def profiles(self) -> dict[tuple[str, str], Profile]:
+        """The reference's counts of every run at hand."""
+        return {key: reference.profile for key, reference in self._references.items()}
+
+    def _judge_closed(self, state: RunState) -> Iterator[Judged]:
+        state.pending = ""
+        while window := self._next(state):
+            try:
+                judged = self._judge(window)
+            except RegistryUnavailable as error:
+                state.pending = str(error)
+                log.warning("window_waits", window=window.key, reason=state.pending)
+                return
+            if not self._store.put_document(VERDICT_KIND, window.key, judged.to_document()):
+                judged = self._kept(window) or judged  # another watch was first: its verdict counts
+            self._take(state, judged)
+            yield judged
+
+    def _next(self, state: RunState) -> Window | None:
+        return self._rule.next_closed(self._store, state.contract, state.model_run_id, state.latest, self._now())
+
+    def _judge(self, window: Window) -> Judged:
+        try:
+            reference = self._reference(window.contract, window.model_run_id)
+        except (RunNotFound, BundleRefused) as error:
+            return self._without_reference(window, str(error))
+        counted = count(window, window.read(self._store), reference.profile.empty())
+        histograms = counted.histograms
+        assert histograms is not None  # noqa: S101  # as given
+        verdict = judge(reference.profile, histograms, self._rules.budget, self._rules.minimum_rows)
+        judged = counted.judged(verdict, self._now())
+        if verdict.state != "ok":
+            return replace(judged, bundle_digest=reference.digest)
+        return replace(
+            judged,
+            bundle_digest=reference.digest,
+            quality=find_problems(reference.profile, histograms, self._rules.budget),
+            importance=reference.importance,
+        )
+
+    def _without_reference(self, window: Window, reason: str) -> Judged:
+        counted = count(window, window.read(self._store), None)
+        return counted.judged(broken(reason, counted.rows, self._rules.budget), self._now())
+
+    def _take(self, state: RunState, judged: Judged) -> None:
+        state.latest = judged
+        state.recent = [*state.recent, judged][-REMEMBERED_WINDOWS:]
+        for alarm in state.book.observe(judged):
+            self._store.put_document(ALARM_KIND, alarm.key, alarm.to_document(), replace=True)
+            _log_alarm(alarm)
+        window, verdict = judged.window, judged.verdict
+        log.info(
+            "window_judged", window=window.key, state=verdict.state, rows=verdict.rows, drifted=list(verdict.drifted)
+        )
+
+    def _kept(self, window: Window) -> Judged | None:
+        document = self._store.document(VERDICT_KIND, window.key)
+        return Judged.from_document(document) if document else None
+
+    def _state(self, contract: str, run: str) -> RunState:
+        if (contract, run) not in self.runs:
+            prefix = series_prefix(contract, run, self._rule.series)
+            documents = self._store.documents(VERDICT_KIND, prefix, newest_first=True, limit=REMEMBERED_WINDOWS)
+            past = [Judged.from_document(document) for document in reversed(documents)]
+            book = replay(past, self._rules.alarm_windows)
+            latest = past[-1] if past else None
+            self.runs[contract, run] = RunState(contract, run, book, latest, recent=past)
+        return self.runs[contract, run]
+
+    def _reference(self, contract: str, run: str) -> Reference:
+        if (contract, run) not in self._references:
+            self._references[contract, run] = self._load_reference(contract, run)
+        return self._references[contract, run]
+
+    def _look_for_silence(self) -> None:
+        """A contract whose newest run has had no prediction for too long is stale; older runs are merely retired."""
+        now = self._now()
+        since = now - timedelta(seconds=self._rules.stale_seconds)
+        heard = {contract for contract, _ in self._store.runs(since, now + timedelta(days=365))}
+        for state in self.runs.values():
+            newest = max((s for s in self.runs.values() if s.contract == state.contract), key=lambda s: _end(s.latest))
+            silent = state is newest and state.contract not in heard
+            state.stale = f"no predictions for {self._rules.stale_seconds / 60:g} minutes" if silent else ""
+
+
+@dataclass(slots=True)
+class Counted:
+    """A window's predictions, counted in one pass."""
+
+    window: Window
+    histograms: Histograms | None
+    rows: int = 0
+    routes: Counter[str] = field(default_factory=Counter)
+    last: Position | None = None
+
+    def judged(self, verdict: WindowVerdict, judged_at: datetime) -> Judged:
+        histograms = self.histograms.to_json() if self.histograms is not None else None
+        return Judged(self.window, self.last, judged_at, None, verdict, routes=dict(self.routes), histograms=histograms)
+
+
+def count(window: Window, predictions: Iterable[Prediction], histograms: Histograms | None) -> Counted:
+    """Count predictions that are in the log's order, in batches; `histograms` may be None where no bundle says how."""
+    counted = Counted(window, histograms)
+    remaining = iter(predictions)
+    while batch := list(islice(remaining, BATCH_ROWS)):
+        if histograms is not None:
+            histograms.update(batch)
+        counted.rows += len(batch)
+        counted.routes.update(prediction.route for prediction in batch)
+        counted.last = Position(batch[-1].created_at, batch[-1].prediction_id)
+    return counted
+
+
+def _end(judged: Judged | None) -> float:
+    return judged.window.end.timestamp() if judged else 0.0
+
+
+def _log_alarm(alarm: Alarm) -> None:
+    event = "alarm_closed" if alarm.closed_at else "alarm"
+    log.warning(
+        event, contract=alarm.contract, model_run_id=alarm.model_run_id, cause=alarm.cause.name, windows=alarm.windows
+    )
