@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
-from uuid import uuid4
+from typing import Any, NamedTuple
 
 from churn.bundle import Bundle
 from churn.encoder import Cleaned, Encoder
@@ -15,6 +15,14 @@ from churn.prediction import Prediction, Route
 
 IDENTITY_LIMIT = 200
 """Longest customer_id or event_id, in characters."""
+
+
+class Prepared(NamedTuple):
+    """A record that fits, encoded and with its identity: all but the answer."""
+
+    cleaned: Cleaned
+    identity: dict[str, Any]
+    prediction_id: str
 
 
 class Scorer:
@@ -36,24 +44,36 @@ class Scorer:
         """
         started = time.perf_counter()
         outcomes: list[Any] = []
-        valid: list[tuple[int, Cleaned, dict[str, Any]]] = []
+        valid: list[Prepared] = []
         for index, fields in enumerate(records):
             try:
-                identity = self.identity(fields)
-                valid.append((index, self.encoder.clean(fields), identity))
-                outcomes.append(None)
+                outcomes.append(self.prepare(fields, prediction_ids[index] if prediction_ids else None))
+                valid.append(outcomes[-1])
             except InvalidInput as error:
                 outcomes.append(error)
-        if valid:
-            probabilities = self.bundle.probabilities(self.encoder.matrix([cleaned for _, cleaned, _ in valid]))
-            created_at = self._now()
-            latency_seconds = time.perf_counter() - started
-            for (index, cleaned, identity), probability in zip(valid, probabilities.tolist(), strict=True):
-                prediction_id = prediction_ids[index] if prediction_ids else None
-                outcomes[index] = self._prediction(
-                    cleaned, identity, probability, prediction_id or uuid4().hex, route, created_at, latency_seconds
-                )
-        return outcomes
+        predictions = iter(self.score_prepared(valid, route, started))
+        return [outcome if isinstance(outcome, InvalidInput) else next(predictions) for outcome in outcomes]
+
+    def prepare(self, fields: Mapping[str, Any], prediction_id: str | None = None) -> Prepared:
+        """Check and encode one record, so that it can be scored with others. Raises InvalidInput, all wrong fields."""
+        try:
+            identity = self.identity(fields)
+        except InvalidInput as error:
+            raise InvalidInput([*error.problems, *self._problems(fields)]) from None
+        return Prepared(self.encoder.clean(fields), identity, prediction_id or new_id())
+
+    def score_prepared(self, prepared: Sequence[Prepared], route: Route, started: float) -> list[Prediction]:
+        """Answer records prepared by this scorer in one call of the model; `started` by time.perf_counter()."""
+        if not prepared:
+            return []
+        matrix = self.encoder.matrix([one.cleaned for one in prepared])
+        probabilities = self.bundle.probabilities(matrix).tolist()
+        created_at = self._now()
+        latency_seconds = time.perf_counter() - started
+        return [
+            self._prediction(one, probability, route, created_at, latency_seconds)
+            for one, probability in zip(prepared, probabilities, strict=True)
+        ]
 
     def score_one(self, fields: Mapping[str, Any], route: Route, prediction_id: str | None = None) -> Prediction:
         """Answer one record. Raises InvalidInput with every wrong field."""
@@ -70,25 +90,41 @@ class Scorer:
         event_id, event_time = fields.get("event_id"), fields.get("event_time")
         if customer is None and event_id is None and event_time is None:
             return {}
-        return {
-            "customer_id": _text("customer_id", customer),
-            "event_id": _text("event_id", event_id),
-            "event_time": _time("event_time", event_time),
-        }
+        identity: dict[str, Any] = {}
+        problems: list[FieldProblem] = []
+        readers: tuple[tuple[str, Any, Callable[[str, Any], Any]], ...] = (
+            ("customer_id", customer, _text),
+            ("event_id", event_id, _text),
+            ("event_time", event_time, _time),
+        )
+        for name, value, read in readers:
+            try:
+                identity[name] = read(name, value)
+            except InvalidInput as error:
+                problems.extend(error.problems)
+        if problems:
+            raise InvalidInput(problems)
+        return identity
+
+    def _problems(self, fields: Mapping[str, Any]) -> tuple[FieldProblem, ...]:
+        try:
+            self.encoder.clean(fields)
+        except InvalidInput as error:
+            return error.problems
+        return ()
 
     def _prediction(
         self,
-        cleaned: Cleaned,
-        identity: dict[str, Any],
+        prepared: Prepared,
         probability: float,
-        prediction_id: str,
         route: Route,
         created_at: datetime,
         latency_seconds: float,
     ) -> Prediction:
         contract, threshold = self.bundle.contract, self.bundle.threshold
+        cleaned = prepared.cleaned
         return Prediction(
-            prediction_id=prediction_id,
+            prediction_id=prepared.prediction_id,
             created_at=created_at,
             contract=contract.name,
             contract_hash=contract.hash,
@@ -102,8 +138,13 @@ class Scorer:
             churn=probability >= threshold,
             threshold=threshold,
             latency_seconds=latency_seconds,
-            **identity,
+            **prepared.identity,
         )
+
+
+def new_id() -> str:
+    """A new prediction_id: 32 hex digits, the first 12 the time in milliseconds, so that stores append, not scatter."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 def _text(name: str, value: Any) -> str | None:

@@ -27,9 +27,7 @@ def records_by_id(body: Any, contract: str, store: PredictionStore) -> Any:
     return _filled([(None, body)], contract, store)[0]
 
 
-def _filled(
-    items: list[tuple[int | None, Any]], contract: str, store: PredictionStore
-) -> list[dict[str, Any]]:
+def _filled(items: list[tuple[int | None, Any]], contract: str, store: PredictionStore) -> list[dict[str, Any]]:
     ids = [_customer_id(item) for _, item in items]
     wrong = [(index, found) for (index, _), found in zip(items, ids, strict=True) if isinstance(found, InvalidInput)]
     if wrong:
@@ -38,7 +36,9 @@ def _filled(
     for (index, item), customer_id in zip(items, ids, strict=True):
         customer = store.customer(contract, str(customer_id))
         if customer is None:
-            unknown.append({"index": index, "customer_id": customer_id} if index is not None else {"customer_id": customer_id})
+            unknown.append(
+                {"index": index, "customer_id": customer_id} if index is not None else {"customer_id": customer_id}
+            )
         else:
             records.append({**customer.features, **item, "customer_id": customer.customer_id})
     if unknown:

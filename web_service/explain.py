@@ -1,4 +1,4 @@
-"""Why an answer is as it is: SHAP contributions in the contract's words. Explanations are not predictions: not logged."""
+"""Why an answer is as it is: SHAP contributions in the contract's words. Not a prediction, so not logged."""
 
 from __future__ import annotations
 
@@ -66,4 +66,4 @@ def _told(serving: Serving, record: Cleaned, log_odds: list[float]) -> list[dict
         }
         for feature, part in zip(serving.bundle.contract.features, log_odds, strict=True)
     ]
-    return sorted(parts, key=lambda part: -abs(part["log_odds"]))  # type: ignore[arg-type]  # a float
+    return sorted(parts, key=lambda part: -abs(part["log_odds"]))

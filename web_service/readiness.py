@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from churn.errors import JournalFull, StoreUnavailable
 from churn.store.interface import PredictionStore
 from web_service.serving import ServingModel
 
+PROBE_BYTES = 1 << 16
+
 
 class Writable(Protocol):
     def check(self) -> None:
         """Raises JournalFull when the next append could not be made durable."""
+
+
+class JournalProbe:
+    """After a refused append, tries the disk itself: a service out of rotation gets no other chance to recover."""
+
+    def __init__(self, directory: Path, refusal: Callable[[], str | None]) -> None:
+        self._directory = directory
+        self._refusal = refusal
+
+    def check(self) -> None:
+        reason = self._refusal()
+        if reason is None:
+            return
+        try:
+            with tempfile.TemporaryFile(dir=self._directory) as file:
+                file.write(bytes(PROBE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise JournalFull(reason) from error
 
 
 class Readiness:

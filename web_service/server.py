@@ -48,7 +48,9 @@ def serve(model: ModelSettings, store: StoreSettings, journal: JournalSettings, 
     check_port(web.web_host, web.web_port)
     with tempfile.TemporaryDirectory(prefix="churnwatch-web-") as run_folder:
         plan = _plan(model, store, journal, web, bundle, Path(run_folder))
-        log.info("serving", address=f"{web.web_host}:{web.web_port}", model_run_id=bundle.run_id, workers=web.web_workers)
+        log.info(
+            "serving", address=f"{web.web_host}:{web.web_port}", model_run_id=bundle.run_id, workers=web.web_workers
+        )
         _server(plan).serve(target_loader=_loader(plan), wrap_loader=False)
 
 

@@ -47,6 +47,6 @@ class PredictShortcut:
             environ[CLIENT] = client = self._gate.admit(environ)
             body = environ["wsgi.input"].read(int(length))
             return self._service.predict(parse(body), client, environ.get("HTTP_IDEMPOTENCY_KEY"))
-        except Exception:  # noqa: BLE001  # Flask's own route meets the same error and tells it
+        except Exception:  # Flask's own route meets the same error and tells it
             environ["wsgi.input"] = io.BytesIO(body)
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,21 @@ import orjson
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 
-MAXIMA = ("_oldest_seconds",)
-"""Gauges whose names end so are not summed over workers: the largest is told."""
-
 
 class WorkerTotals(threading.Thread):
     """Writes this process's snapshot now and then, and renders the sum of all. Ends with `stop`."""
 
-    def __init__(self, registry: CollectorRegistry, folder: Path, interval_seconds: float = 0.5) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        folder: Path,
+        of_the_host: Callable[[], Iterable[Metric]] = tuple,
+        interval_seconds: float = 0.5,
+    ) -> None:
+        """`of_the_host` gives what is counted for all workers already; it is told as it is."""
         super().__init__(name="totals", daemon=True)
         self._registry = registry
+        self._of_the_host = of_the_host
         self._file = folder / f"{os.getpid()}.metrics.json"
         self._folder = folder
         self._interval_seconds = interval_seconds
@@ -43,10 +48,7 @@ class WorkerTotals(threading.Thread):
 
     def write(self) -> None:
         """Replace the snapshot as a whole, so that no reader sees half of one."""
-        families = [
-            {"name": m.name, "help": m.documentation, "type": m.type, "samples": [[s.name, s.labels, s.value] for s in m.samples]}
-            for m in self._registry.collect()
-        ]  # fmt: skip
+        families = [_as_json(metric) for metric in self._registry.collect()]
         temporary = self._file.with_suffix(f".{threading.get_ident()}.tmp")
         temporary.write_bytes(orjson.dumps({"pid": os.getpid(), "families": families}))
         temporary.replace(self._file)
@@ -55,15 +57,16 @@ class WorkerTotals(threading.Thread):
         """The text that Prometheus scrapes, summed over the workers of this service."""
         self.write()
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Sum(snapshots(self._folder)))  # type: ignore[arg-type]  # all that is asked of it is collect
+        registry.register(_Sum(snapshots(self._folder), self._of_the_host()))
         return generate_latest(registry)
 
 
 class _Sum:
     """A collector over snapshots."""
 
-    def __init__(self, snapshots: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, snapshots: Iterable[dict[str, Any]], of_the_host: Iterable[Metric]) -> None:
         self._snapshots = list(snapshots)
+        self._of_the_host = of_the_host
 
     def collect(self) -> Iterator[Metric]:
         families: dict[str, tuple[Metric, dict[tuple[Any, ...], float]]] = {}
@@ -73,11 +76,12 @@ class _Sum:
                 metric = Metric(family["name"], family["help"], family["type"])
                 _, values = families.setdefault(family["name"], (metric, {}))
                 if alive or family["type"] != "gauge":
-                    _add(values, family["samples"], family["name"].endswith(MAXIMA))
+                    _add(values, family["samples"])
         for metric, values in families.values():
             for (name, *labels), value in values.items():
                 metric.add_sample(name, dict(labels), value)
             yield metric
+        yield from self._of_the_host
 
 
 def snapshots(folder: Path) -> Iterator[dict[str, Any]]:
@@ -86,7 +90,12 @@ def snapshots(folder: Path) -> Iterator[dict[str, Any]]:
         yield orjson.loads(path.read_bytes())
 
 
-def _add(values: dict[tuple[Any, ...], float], samples: Iterable[Any], largest: bool) -> None:
+def _as_json(metric: Metric) -> dict[str, Any]:
+    samples = [[sample.name, sample.labels, sample.value] for sample in metric.samples]
+    return {"name": metric.name, "help": metric.documentation, "type": metric.type, "samples": samples}
+
+
+def _add(values: dict[tuple[Any, ...], float], samples: Iterable[Any]) -> None:
     for name, labels, value in samples:
         key = (name, *labels.items())
-        values[key] = max(values.get(key, value), value) if largest else values.get(key, 0.0) + value
+        values[key] = values.get(key, 0.0) + value

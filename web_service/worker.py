@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing.util
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +11,26 @@ from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 
 from churn.bundle import Bundle, load_bundle
 from churn.errors import ChurnwatchError
-from churn.journal import Journal, Shipper
-from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics
+from churn.journal import Journal, Shipper, host_stats
+from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics, journal_families
 from churn.model_cache import open_model
 from churn.registry import RUN_ID_PATTERN, Registry
 from churn.settings import JournalSettings, ModelSettings, StoreSettings, WebSettings
 from churn.store import open_store
 from web_service.app import Parts, create_app
 from web_service.gate import Gate
-from web_service.readiness import Readiness
+from web_service.readiness import JournalProbe, Readiness
 from web_service.service import PredictionService
 from web_service.serving import AliasWatch, ServingModel
 from web_service.totals import WorkerTotals
 
 log = structlog.get_logger()
+DRAIN_SECONDS = 5.0
+"""How long a worker that ends lets its journal run empty; what is left, another worker ships."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,10 @@ class Worker:
         self.store = open_store(plan.store.store_url, timeout_seconds=plan.store.store_timeout_seconds)
         self.journal = Journal(plan.journal.journal_dir, max_waiting_bytes=plan.journal.journal_max_bytes)
         self.shipper = Shipper(self.journal, self.store)
-        self.totals = WorkerTotals(registry, plan.run_folder)
+        self.totals = WorkerTotals(registry, plan.run_folder, lambda: journal_totals(plan.journal.journal_dir))
         self.watch = _alias_watch(plan, self.model)
         service = PredictionService(self.model, self.journal, AnswerMetrics(registry), plan.web.web_max_list)
-        readiness = Readiness(self.model, self.journal, self.store)
+        readiness = Readiness(self.model, JournalProbe(plan.journal.journal_dir, lambda: service.refusal), self.store)
         self.app = create_app(
             Parts(
                 service=service,
@@ -79,16 +83,31 @@ class Worker:
                 body_limit=plan.web.web_max_body_bytes,
             )
         )
-        for thread in filter(None, (self.shipper, self.totals, self.watch)):
-            thread.start()
+        self.shipper.start()
+        self.totals.start()
+        if self.watch is not None:
+            self.watch.start()
 
     def close(self) -> None:
         if self.watch is not None:
             self.watch.stop()
-        self.shipper.stop()
-        self.journal.close()
+        self.journal.close(DRAIN_SECONDS)
         self.totals.stop()
         self.store.close()
+
+
+def journal_totals(directory: Path) -> list[Metric]:
+    """What the journal counts for this host."""
+    stats = host_stats(directory, time.monotonic())
+    return journal_families(
+        accepted=stats.accepted,
+        stored=stats.shipped,
+        repeated=stats.repeated,
+        waiting=stats.waiting,
+        waiting_bytes=stats.waiting_bytes,
+        oldest_seconds=stats.oldest_seconds,
+        rejected=stats.rejected,
+    )
 
 
 def _bundle(plan: WorkerPlan) -> Bundle:
@@ -108,6 +127,4 @@ def _alias_watch(plan: WorkerPlan, model: ServingModel) -> AliasWatch | None:
     settings = plan.model
     registry = Registry(settings.mlflow_tracking_uri)
     contract = model.current.bundle.contract.name
-    return AliasWatch(
-        model, settings.run_id, contract, registry, settings.bundle_cache, settings.alias_poll_seconds
-    )
+    return AliasWatch(model, settings.run_id, contract, registry, settings.bundle_cache, settings.alias_poll_seconds)

@@ -149,7 +149,9 @@ def test_a_prediction_that_cannot_be_logged_is_not_given(client: Any, journal: A
     assert "churn_probability" not in response.get_json()
 
 
-def test_a_failure_of_ours_is_a_problem_without_its_inside(make_app: Any, customer: dict[str, Any], service: Any) -> None:
+def test_a_failure_of_ours_is_a_problem_without_its_inside(
+    make_app: Any, customer: dict[str, Any], service: Any
+) -> None:
     service.journal = None
 
     response = make_app().test_client().post("/predict", json=customer)
