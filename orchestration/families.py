@@ -7,6 +7,7 @@ A space is given in words of our own (Dimension); search.py alone speaks hyperop
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -59,7 +60,11 @@ class Family(Protocol):
 
 
 class XGBoostFamily:
-    """Gradient-boosted trees; each fold stops early, the final fit takes the mean of their best sizes."""
+    """Gradient-boosted trees; each fold stops early, the final fit takes the mean of their best sizes.
+
+    Folds are fitted side by side with one thread each: on a busy machine that is several times faster than two
+    threads within one fit, which wait for each other at every level of every tree.
+    """
 
     name = "xgboost"
     space: Mapping[str, Dimension] = {
@@ -74,13 +79,14 @@ class XGBoostFamily:
     patience_rounds = 25
 
     def __init__(self, threads: int = 2) -> None:
-        self._threads = threads
+        self._workers = threads
 
     def cross_validate(
         self, parameters: Parameters, matrix: Matrix, labels: Labels, folds: Folds, unseen: Matrix, seed: int
     ) -> CrossValidated:
         settings = self._settings(parameters, seed)
-        boosters = [self._fit_early(settings, matrix, labels, *fold) for fold in folds]
+        with ThreadPoolExecutor(self._workers) as pool:
+            boosters = list(pool.map(lambda fold: self._fit_early(settings, matrix, labels, *fold), folds))
         # One size for all folds: scores at each fold's own best would flatter, since it was chosen on those rows.
         rounds = max(1, round(float(np.mean([booster.best_iteration + 1 for booster in boosters]))))
         log_odds = np.empty(len(labels), dtype=np.float64)
@@ -91,7 +97,7 @@ class XGBoostFamily:
         )
 
     def fit(self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int) -> Model:
-        data = xgboost.DMatrix(matrix, labels)
+        data = xgboost.DMatrix(matrix, labels, nthread=1)
         return XGBoostModel(xgboost.train(self._settings(parameters, seed), data, num_boost_round=rounds))
 
     def _fit_early(
@@ -99,9 +105,9 @@ class XGBoostFamily:
     ) -> xgboost.Booster:
         return xgboost.train(
             settings,
-            xgboost.DMatrix(matrix[rows], labels[rows]),
+            xgboost.DMatrix(matrix[rows], labels[rows], nthread=1),
             num_boost_round=self.most_rounds,
-            evals=[(xgboost.DMatrix(matrix[held_out], labels[held_out]), "held_out")],
+            evals=[(xgboost.DMatrix(matrix[held_out], labels[held_out], nthread=1), "held_out")],
             early_stopping_rounds=self.patience_rounds,
             verbose_eval=False,
         )
@@ -112,14 +118,15 @@ class XGBoostFamily:
             "objective": "binary:logistic",
             "eval_metric": "logloss",
             "tree_method": "hist",
-            "nthread": self._threads,
+            "nthread": 1,
             "seed": seed,
         }
 
 
 def _margins(booster: xgboost.Booster, matrix: Matrix, rounds: int) -> LogOdds:
     first = (0, min(rounds, booster.num_boosted_rounds()))
-    return np.asarray(booster.predict(xgboost.DMatrix(matrix), output_margin=True, iteration_range=first), np.float64)
+    rows = xgboost.DMatrix(matrix, nthread=1)
+    return np.asarray(booster.predict(rows, output_margin=True, iteration_range=first), np.float64)
 
 
 def make_folds(labels: Labels, folds: int, seed: int) -> Folds:
