@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     traffic.add_argument("--seed", type=int, default=0)
     traffic.add_argument("--connections", type=commands.positive, default=4, help="HTTP connections side by side")
     traffic.add_argument("--batch", type=commands.positive, default=1, help="events an HTTP request")
+    traffic.add_argument("--retry-seconds", type=float, default=30.0, help="how long an outage is waited out")
     traffic.set_defaults(run=commands.run)
 
     late = parts.add_parser("labels", help="deliver the labels of a truth file that are known by now")

@@ -15,14 +15,14 @@ from churn.errors import DataError, SettingError
 from churn.feature_store import FeatureStore
 from churn.model_cache import open_model
 from churn.registry import Registry
-from churn.settings import FeatureStoreSettings, ModelSettings, TrainSettings, read
+from churn.settings import FeatureStoreSettings, ModelSettings, SenderSettings, TrainSettings, read
 from simulation import kinesis
 from simulation.customers import held_out, held_out_of
 from simulation.draw import draw_population, raw_table
 from simulation.labels import due, post_labels, write_labels
 from simulation.population import load_population
 from simulation.run import Plan, run_traffic, summary
-from simulation.senders import SendError, SenderSettings
+from simulation.senders import SendError
 from simulation.shift_specs import parse_shift
 from simulation.truth import read_truth
 
@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
         results_stream=options.results,
         connections=options.connections,
         batch=options.batch,
+        retry_seconds=options.retry_seconds,
         api_key=read(SenderSettings).web_api_key or None,
         truth=options.truth,
         label_delay_seconds=options.label_delay,
@@ -84,7 +85,10 @@ def labels(options: argparse.Namespace) -> None:
     delivered = post_labels(
         truth.events, options.http, wait=options.wait, api_key=read(SenderSettings).web_api_key or None
     )
-    print(f"{delivered.posted} labels posted to {options.http}/feedback; {delivered.later} are not known yet")
+    print(
+        f"{delivered.posted} labels posted to {options.http}/feedback: {delivered.matched} found their prediction, "
+        f"{delivered.unknown} did not; {delivered.later} are not known yet"
+    )
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

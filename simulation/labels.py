@@ -21,12 +21,17 @@ COLUMNS = ("prediction_id", "churned", "observed_at")
 POST_LIMIT = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivered:
-    """`posted` labels, and `later` ones whose time has not come."""
+    """`posted` labels, and `later` ones whose time has not come.
 
-    posted: int
-    later: int
+    Of those posted, `matched` found their prediction in the log, and `unknown` did not (yet): post them again.
+    """
+
+    posted: int = 0
+    later: int = 0
+    matched: int = 0
+    unknown: int = 0
 
 
 def due(events: Sequence[EventTruth], now: datetime) -> list[EventTruth]:
@@ -47,18 +52,23 @@ def post_labels(
 ) -> Delivered:
     """Post the labels that are due; with `wait`, stay until all are. A repeat changes nothing. Raises SendError."""
     waiting = [event for event in events if event.prediction_id is not None]
-    total = len(waiting)
+    delivered = Delivered()
     while waiting:
         ready = due(waiting, now())
         for start in range(0, len(ready), POST_LIMIT):
-            _post(ready[start : start + POST_LIMIT], f"{url.rstrip('/')}/feedback", api_key, retry_seconds, sleep)
+            part = ready[start : start + POST_LIMIT]
+            counts = _post(part, f"{url.rstrip('/')}/feedback", api_key, retry_seconds, sleep)
+            delivered.matched += counts.get("matched", 0)
+            delivered.unknown += counts.get("unknown", 0)
         done = {event.event_id for event in ready}
+        delivered.posted += len(done)
         waiting = [event for event in waiting if event.event_id not in done]
         if not wait or not waiting:
             break
         soonest = min(event.label_due_at for event in waiting)
         sleep(min(1.0, max(0.0, (soonest - now()).total_seconds())))
-    return Delivered(total - len(waiting), len(waiting))
+    delivered.later = len(waiting)
+    return delivered
 
 
 def write_labels(events: Sequence[EventTruth], path: Path) -> int:
@@ -86,21 +96,24 @@ def label(event: EventTruth) -> dict[str, Any]:
 
 def _post(
     events: Sequence[EventTruth], url: str, api_key: str | None, retry_seconds: float, sleep: Callable[[float], Any]
-) -> None:
+) -> dict[str, int]:
+    """Post one group; returns the service's counts of what became of it."""
     body = orjson.dumps([label(event) for event in events])
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
     deadline = time.monotonic() + retry_seconds
     with urllib3.PoolManager(retries=False, timeout=30.0) as pool:
-        for pause in pauses():
+        waits = pauses()
+        while True:
             try:
                 response = pool.request("POST", url, body=body, headers=headers)
             except urllib3.exceptions.HTTPError as error:
                 problem, final = f"{url}: {error}", False
             else:
-                if 200 <= response.status < 300:
-                    return
+                if response.status == 200:
+                    counts: dict[str, int] = orjson.loads(response.data)
+                    return counts
                 problem = f"{url} answered {response.status}: {problem_detail(response.data)}"
                 final = response.status < 500 and response.status != 429
-            if final or time.monotonic() + pause > deadline:
+            if final or time.monotonic() > deadline:
                 raise SendError(problem)
-            sleep(pause)
+            sleep(next(waits))

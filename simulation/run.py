@@ -42,6 +42,7 @@ class Plan:
     results_stream: str | None = None
     connections: int = 4
     batch: int = 1
+    retry_seconds: float = 30.0
     api_key: str | None = None
     truth: Path | None = None
     label_delay_seconds: float = 0.0
@@ -111,6 +112,7 @@ def _senders(
             connections=plan.connections,
             rate=plan.rate,
             batch=plan.batch,
+            retry_seconds=plan.retry_seconds,
             api_key=plan.api_key,
             on_receipt=take,
             stop=stop,
@@ -121,6 +123,7 @@ def _senders(
             plan.stream or "",
             contract=plan.contract.name,
             rate=plan.rate,
+            retry_seconds=plan.retry_seconds,
             on_receipt=take,
             stop=stop,
         ),

@@ -15,22 +15,14 @@ from typing import Any
 
 import orjson
 import urllib3
-from pydantic import Field
 
 from churn.errors import ChurnwatchError
-from churn.settings import Settings
 from simulation.traffic import Event, Receipt
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 KEPT_PROBLEMS = 5
 KEPT_LATENCIES = 100_000
-
-
-class SenderSettings(Settings):
-    """How senders introduce themselves."""
-
-    web_api_key: str = Field("", description="API key that the simulation sends, where the HTTP service wants one.")
 
 
 class SendError(ChurnwatchError):

@@ -64,6 +64,8 @@ class Door:
             planned = self.plan.pop(0) if self.plan else (200, None, {})
             if planned is None or planned[1] is not None or planned[0] != 200:
                 return planned
+            if path == "/feedback":
+                return 200, {"matched": len(records), "changed": 0, "unknown": 0}, {}
             self.predicted.update(record.get("event_id") for record in records)
             answers = [{"prediction_id": f"p-{record.get('event_id')}"} for record in records]
             return 200, answers if isinstance(body, list) else answers[0], {}

@@ -99,10 +99,12 @@ def test_labels_are_due_once_their_time_has_come_and_only_for_answered_events(tr
 
 
 def test_labels_that_are_due_are_posted_with_the_time_they_became_known(door, truth: Truth) -> None:
+    door.plan = [(200, {"matched": 2, "changed": 0, "unknown": 1}, {})]
+
     delivered = post_labels(truth.events, door.url, api_key="k", now=lambda: START + timedelta(seconds=62))
 
     path, body, headers = door.requests[0]
-    assert (delivered.posted, delivered.later) == (3, 16)
+    assert (delivered.posted, delivered.matched, delivered.unknown, delivered.later) == (3, 2, 1, 16)
     assert (path, headers["Authorization"]) == ("/feedback", "Bearer k")
     assert [entry["prediction_id"] for entry in body] == ["p0", "p1", "p2"]
     assert body[0]["observed_at"] == "2026-01-31T12:01:00Z"
