@@ -25,7 +25,7 @@ DRAWN = 300
 def typical_customer(bundle: Bundle) -> Record:
     """The reference's middle: each ordered feature's median, each other feature's most frequent level."""
     profile = Profile.from_json(bundle.profile())
-    record = {}
+    record: Record = {}
     for feature in bundle.contract.features:
         ordered = feature.is_numeric or feature.type == "ordinal"
         record |= _field(feature, profile, _median if ordered else _most_frequent)

@@ -14,15 +14,13 @@ export function showAnswer(answer) {
   section.dataset.verdict = answer.churn ? "positive" : "negative";
   const label = answer.churn ? section.dataset.positive : section.dataset.negative;
   part("verdict").textContent = label.charAt(0).toUpperCase() + label.slice(1);
-  const side = answer.churn ? "at or above" : "below";
-  const sentence = `${percent(answer.churn_probability)} is ${side} the threshold of ${percent(answer.threshold)}.`;
-  part("sentence").textContent = sentence;
+  part("sentence").textContent = `${answer.churn ? "Reaches" : "Below"} the threshold of ${percent(answer.threshold)}.`;
   drawGauge(part("gauge"), answer.churn_probability, answer.threshold, section.dataset.positive);
   part("notes").textContent = notes(answer);
   part("prediction-id").textContent = answer.prediction_id;
   part("model").textContent = answer.model_run_id.slice(0, 8);
   part("model").title = answer.model_run_id;
-  section.scrollIntoView({ block: "nearest" });
+  section.querySelector(".result").scrollIntoView({ block: "nearest" });
 }
 
 export function showReasons(explanation, answer) {

@@ -18,7 +18,7 @@ export function drawGauge(svg, probability, threshold, positive) {
   const [x, y] = point(threshold, LABEL);
   const text = svg.querySelector(".mark text");
   set(text, { x, y: y + 3 });
-  text.textContent = `${Math.round(100 * threshold)}`;
+  text.textContent = `${Math.round(100 * threshold)} %`;
 }
 
 function point(share, radius) {

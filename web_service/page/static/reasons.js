@@ -28,7 +28,7 @@ function told(part) {
 function item(row, longest) {
   const element = document.createElement("li");
   element.className = row.log_odds < 0 ? "away" : "towards";
-  element.append(text("words", row.words), text("value", row.value), text("amount", signed.format(row.log_odds)), bar(row.log_odds / longest));
+  element.append(text("words", row.words), text("value", row.value), text("amount", signed.format(row.log_odds).replace("-", "−")), bar(row.log_odds / longest));
   return element;
 }
 
