@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -64,6 +64,13 @@ class WebSettings(Settings):
     web_threads: int = Field(32, ge=1, le=512, description="Threads a worker; each waits for one group's fsync.")
     web_max_body_bytes: int = Field(16 << 20, gt=0, description="Larger bodies are answered 413.")
     web_max_list: int = Field(10_000, gt=0, description="Longer lists are answered 413.")
+    web_keys: Literal["auto", "always", "never"] = Field(
+        "auto", description="Whether API keys are demanded; auto: when bound outside loopback."
+    )
+    web_keys_file: Path = Field(HOME / "keys.json", description="Names and hashes of API keys.")
+    web_rate_per_second: float = Field(
+        0.0, ge=0, description="Requests a second of one client (key, else address); 0 for no limit."
+    )
 
 
 class StreamSettings(Settings):
@@ -102,6 +109,10 @@ class WatchSettings(Settings):
     watch_host: str = Field("127.0.0.1", description="Address to bind.")
     watch_port: int = Field(8085, ge=0, le=65535, description="Gauges for Prometheus and the status page.")
     false_alarm_budget: float = Field(0.01, gt=0, lt=1, description="Family-wise false alarms a quiet window.")
+    evidently_seconds: float = Field(
+        300.0, ge=0, description="How often Evidently is asked about a run, beside windows that alarm; 0 is never."
+    )
+    evidently_dir: Path = Field(HOME / "evidently", description="Evidently's pages of judged windows.")
     alarm_windows: int = Field(2, ge=1, description="Windows in a row (k) that drift before the pager rings.")
 
 
@@ -137,4 +148,3 @@ def read(settings: type[SettingsClass]) -> SettingsClass:
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingError(str(first["loc"][0]).upper(), first["input"], first["msg"].lower()) from None
-

@@ -183,4 +183,5 @@ def page_response(page: Page | None) -> Response:
     headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff", **page.headers}
     response = Response(page.body, headers=headers, content_type=page.content_type)
     response.set_etag(page.etag)
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response

@@ -26,6 +26,7 @@ from churn.errors import ChurnwatchError, SettingError
 from churn.model_cache import open_model
 from churn.registry import Registry
 from churn.settings import JournalSettings, ModelSettings, StoreSettings, WebSettings
+from web_service.keys import KeyFile
 from web_service.worker import WorkerPlan, load_app
 
 log = structlog.get_logger()
@@ -45,6 +46,7 @@ def serve(model: ModelSettings, store: StoreSettings, journal: JournalSettings, 
     if not model.run_id:
         raise SettingError("RUN_ID", "", "an MLflow run id (the last line of 'make train' is one) or an alias")
     bundle = open_model(model.run_id, model.contract, Registry(model.mlflow_tracking_uri), model.bundle_cache)
+    _check_keys(web)
     check_port(web.web_host, web.web_port)
     with tempfile.TemporaryDirectory(prefix="churnwatch-web-") as run_folder:
         plan = _plan(model, store, journal, web, bundle, Path(run_folder))
@@ -73,6 +75,17 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _check_keys(web: WebSettings) -> None:
+    """Raise for a damaged file; say it when nobody could come in."""
+    if demands_keys(web) and not any(key.revoked_at is None for key in KeyFile(web.web_keys_file).all()):
+        log.warning("no_keys", hint="nobody can call: make a key by 'python -m web_service keys add NAME'")
+
+
+def demands_keys(web: WebSettings) -> bool:
+    """Whether callers must show a key: WEB_KEYS, by default when anybody but this host could call."""
+    return web.web_keys == "always" or (web.web_keys == "auto" and not is_loopback(web.web_host))
+
+
 def _plan(
     model: ModelSettings,
     store: StoreSettings,
@@ -89,7 +102,7 @@ def _plan(
         bundle_folder=bundle.folder,
         digest=bundle.digest,
         run_folder=run_folder,
-        keys_demanded=not is_loopback(web.web_host),
+        keys_demanded=demands_keys(web),
     )
 
 

@@ -23,6 +23,8 @@ from churn.settings import JournalSettings, ModelSettings, StoreSettings, WebSet
 from churn.store import open_store
 from web_service.app import Parts, create_app
 from web_service.gate import Gate
+from web_service.keys import FileKeyRing
+from web_service.rates import SharedRateLimit
 from web_service.readiness import JournalProbe, Readiness
 from web_service.service import PredictionService
 from web_service.serving import AliasWatch, ServingModel
@@ -75,7 +77,7 @@ class Worker:
         self.app = create_app(
             Parts(
                 service=service,
-                gate=Gate(),
+                gate=_gate(plan),
                 metrics=WebMetrics(registry),
                 store=self.store,
                 render_metrics=self.totals.render,
@@ -94,6 +96,14 @@ class Worker:
         self.journal.close(DRAIN_SECONDS)
         self.totals.stop()
         self.store.close()
+
+
+def _gate(plan: WorkerPlan) -> Gate:
+    """Keys where they are demanded; limits where the service or any key has one."""
+    keys = FileKeyRing(plan.web.web_keys_file) if plan.keys_demanded else None
+    limited = keys is not None or plan.web.web_rate_per_second > 0
+    limit = SharedRateLimit(plan.run_folder / "rates") if limited else None
+    return Gate(keys, limit, plan.web.web_rate_per_second)
 
 
 def journal_totals(directory: Path) -> list[Metric]:
