@@ -16,6 +16,8 @@ def main() -> int:
     try:
         if options.command == "status":
             return commands.show_status(options.json)
+        if options.command == "evidently":
+            return commands.ask_evidently(options.key)
         if options.command == "judge":
             return commands.judge_past(options)
         return commands.watch(options.once)

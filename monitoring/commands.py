@@ -7,8 +7,10 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -17,15 +19,19 @@ from churn.drift import judge
 from churn.errors import WatchError
 from churn.histogram import Histograms, Profile
 from churn.quality import find_problems
-from churn.settings import ModelSettings, StoreSettings, WatchSettings, read
+from churn.settings import ModelSettings, ReportSettings, StoreSettings, WatchSettings, read
 from churn.store import PredictionStore, open_store
-from monitoring.reference import Reference
+from monitoring.reference import Reference, open_reference
+from monitoring.second_opinion import SecondOpinions, ask, start_job
 from monitoring.server import StatusServer
 from monitoring.service import WatchService
 from monitoring.status import status_document
 from monitoring.terminal import status_text, verdict_text
 from monitoring.watch import LoadReference, Watch, WatchRules, count
 from monitoring.windows import CountWindows, TimeWindows, Window, WindowRule
+
+if TYPE_CHECKING:
+    from churn.bundle import Bundle
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     status = commands.add_parser("status", help="show what the watch knows")
     status.add_argument("--json", action="store_true", help="the same as JSON")
+    opinion = commands.add_parser("evidently", help="ask Evidently about a judged window; keep its page and scores")
+    opinion.add_argument("key", help="CONTRACT/RUN_ID/SERIES/NUMBER, as the status has it")
     past = commands.add_parser("judge", help="judge any past stretch of time; nothing is kept")
     past.add_argument("--from", dest="start", required=True, type=_moment, metavar="TIME", help="ISO time, UTC")
     past.add_argument("--to", dest="end", required=True, type=_moment, metavar="TIME", help="ISO time, UTC")
@@ -65,6 +73,13 @@ def show_status(as_json: bool) -> int:
     watch.remember()
     document = status_document(watch.runs.values(), _now())
     print(json.dumps(document, indent=1) if as_json else status_text(document, sys.stdout.isatty()))
+    return 0
+
+
+def ask_evidently(key: str) -> int:
+    """Print where Evidently's page lies."""
+    page = ask(_open_store(), key, _bundles(), read(WatchSettings).evidently_dir, read(ReportSettings).evidently_rows)
+    print(page or "Evidently had no column to compare")
     return 0
 
 
@@ -99,12 +114,19 @@ def _serve(settings: WatchSettings, store: PredictionStore) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     registry = CollectorRegistry()
-    service = WatchService(_watch(settings, store), registry, settings.watch_poll_seconds, _now)
-    server = StatusServer(settings.watch_host, settings.watch_port, registry, service.status, service.health)
+    opinions = (
+        SecondOpinions(store, settings.evidently_seconds, _now, start_job) if settings.evidently_seconds else None
+    )
+    service = WatchService(_watch(settings, store), registry, settings.watch_poll_seconds, _now, opinions)
+    server = StatusServer(
+        settings.watch_host, settings.watch_port, registry, service.status, service.health, settings.evidently_dir
+    )
     structlog.get_logger().info("watching", port=server.port, series=_rule(settings).series)
     try:
         service.run(stop)
     finally:
+        if opinions is not None:
+            opinions.close()
         server.close()
         store.close()
     return 0
@@ -124,15 +146,22 @@ def _rule(settings: WatchSettings) -> WindowRule:
 
 
 def _loader() -> LoadReference:
-    settings = read(ModelSettings)
+    bundles = _bundles()
 
     def load(contract: str, run: str) -> Reference:
+        return open_reference(bundles(contract, run))
+
+    return load
+
+
+def _bundles() -> Callable[[str, str], Bundle]:
+    settings = read(ModelSettings)
+
+    def load(contract: str, run: str) -> Bundle:
         from churn.model_cache import open_model  # XGBoost with it: not for those who only ask for the status
         from churn.registry import Registry
-        from monitoring.reference import open_reference
 
-        registry = Registry(settings.mlflow_tracking_uri)
-        return open_reference(open_model(run, contract, registry, settings.bundle_cache))
+        return open_model(run, contract, Registry(settings.mlflow_tracking_uri), settings.bundle_cache)
 
     return load
 

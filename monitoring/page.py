@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 WIDTH, HEIGHT = 120, 22
 
@@ -70,6 +71,9 @@ def _run(run: dict[str, Any]) -> str:
         )
     if run["columns"]:
         parts.append(_table(run["columns"]))
+    if run["evidently"]:
+        page = quote(run["evidently"])
+        parts.append(f'<p class="dim"><a href="/evidently/{page}">Evidently\'s newest page on this run</a></p>')
     return "".join(parts)
 
 

@@ -6,7 +6,9 @@ import json
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -28,6 +30,7 @@ class StatusServer:
         registry: CollectorRegistry,
         status: Callable[[], dict[str, Any]],
         health: Callable[[], str],
+        evidently_folder: Path | None = None,
     ) -> None:
         routes: dict[str, Callable[[], Answer]] = {
             "/": lambda: (200, "text/html; charset=utf-8", render(status()).encode()),
@@ -36,7 +39,7 @@ class StatusServer:
             "/health": lambda: _health(health()),
         }
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(routes))
+            self._server = ThreadingHTTPServer((host, port), _handler(routes, evidently_folder))
         except OSError as error:
             expected = f"a free port to bind on {host} ({error.strerror}); stop what uses it or set another"
             raise SettingError("WATCH_PORT", port, expected) from error
@@ -64,14 +67,28 @@ def _json(status: int, document: object) -> Answer:
     return status, "application/json", json.dumps(document).encode()
 
 
-def _handler(routes: dict[str, Callable[[], Answer]]) -> type[BaseHTTPRequestHandler]:
+def _evidently_page(folder: Path | None, path: str) -> Answer | None:
+    """A page by its bare name: nothing outside the folder can be named."""
+    name = unquote(path.removeprefix("/evidently/"))
+    if folder is None or name != Path(name).name or not name.endswith(".html"):
+        return None
+    try:
+        return 200, "text/html; charset=utf-8", (folder / name).read_bytes()
+    except (OSError, ValueError):
+        return None
+
+
+def _handler(routes: dict[str, Callable[[], Answer]], evidently_folder: Path | None) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 10.0  # a client that says nothing holds no thread for long
 
         def do_GET(self) -> None:
-            route = routes.get(self.path.partition("?")[0])
-            status, kind, body = route() if route else _json(404, {"status": f"no such page; try {', '.join(routes)}"})
+            path = self.path.partition("?")[0]
+            route = routes.get(path)
+            page = _evidently_page(evidently_folder, path) if path.startswith("/evidently/") else None
+            nothing = _json(404, {"status": f"no such page; try {', '.join(routes)}"})
+            status, kind, body = route() if route else page or nothing
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))

@@ -14,6 +14,7 @@ from churn.errors import StoreUnavailable
 from churn.metrics import WatchMetrics
 from monitoring import gauges
 from monitoring.judged import Judged
+from monitoring.second_opinion import SecondOpinions
 from monitoring.status import status_document
 from monitoring.watch import Watch
 
@@ -28,10 +29,16 @@ class WatchService:
     """Polls in the caller's thread; `status` and `health` may be asked from others."""
 
     def __init__(
-        self, watch: Watch, registry: CollectorRegistry, poll_seconds: float, now: Callable[[], datetime]
+        self,
+        watch: Watch,
+        registry: CollectorRegistry,
+        poll_seconds: float,
+        now: Callable[[], datetime],
+        opinions: SecondOpinions | None = None,
     ) -> None:
         self.metrics = WatchMetrics(registry)
         self._watch = watch
+        self._opinions = opinions
         self._poll_seconds = poll_seconds
         self._now = now
         self._status = status_document([], now())
@@ -69,9 +76,14 @@ class WatchService:
             if profile is not None:
                 gauges.count_bins(self.metrics, window, profile)
         runs = list(self._watch.runs.values())
-        gauges.show(self.metrics, runs)
+        scores: gauges.Series = {}
+        if self._opinions is not None:
+            self._opinions.consider(runs, judged)
+            scores = self._opinions.scores(runs)
+        gauges.show(self.metrics, runs, scores)
         gauges.show_reference_bins(self.metrics, self._watch.profiles())
-        self._status = status_document(runs, self._now())
+        pages = self._opinions.pages(runs) if self._opinions else {}
+        self._status = status_document(runs, self._now(), pages)
         self._well_at, self._trouble = self._now(), ""
         self.metrics.last_poll.set(self._well_at.timestamp())
         return judged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +13,15 @@ from monitoring.watch import RunState
 HISTORY_WINDOWS = 40
 
 
-def status_document(runs: Iterable[RunState], now: datetime) -> dict[str, Any]:
-    """Runs with the newest window first; each with its state, what rings, its columns and their history."""
-    ordered = sorted(runs, key=lambda run: _end(run), reverse=True)
-    return {"at": now.isoformat(timespec="seconds"), "runs": [_run(run) for run in ordered]}
+def status_document(
+    runs: Iterable[RunState], now: datetime, pages: Mapping[tuple[str, str], str] | None = None
+) -> dict[str, Any]:
+    """Runs with the newest window first; each with its state, what rings, its columns and their history.
+
+    `pages` names the file of Evidently's newest page of a run."""
+    ordered = sorted(runs, key=_end, reverse=True)
+    described = [_run(run) | {"evidently": (pages or {}).get((run.contract, run.model_run_id))} for run in ordered]
+    return {"at": now.isoformat(timespec="seconds"), "runs": described}
 
 
 def _end(run: RunState) -> str:

@@ -130,6 +130,7 @@ def test_what_came_from_outside_is_escaped_on_the_page(service: WatchService) ->
         "alarms": [{"severity": "page", "summary": "<i>"}],
         "window": None,
         "columns": [],
+        "evidently": None,
         "history": [],
     }
     page = render({"at": "now", "runs": [run]})
