@@ -5,7 +5,8 @@ the first answer to a key, `host_stats` counts. What is not in the store is in a
 """
 
 from churn.journal.folder import JournalStats, host_stats
+from churn.journal.idempotency import Idempotency
 from churn.journal.shipper import Shipper
 from churn.journal.writer import Journal
 
-__all__ = ["Journal", "JournalStats", "Shipper", "host_stats"]
+__all__ = ["Idempotency", "Journal", "JournalStats", "Shipper", "host_stats"]

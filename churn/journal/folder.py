@@ -130,7 +130,7 @@ def adopt_folders(root: Path) -> Iterator[WorkerFolder]:
     """The folders of processes that are gone, each locked for this one and counted anew."""
     for left in root.glob(f"{GONE}*"):
         shutil.rmtree(left, ignore_errors=True)
-    for path in _worker_paths(root):
+    for path in worker_paths(root):
         folder = _take(path)
         if folder is not None:
             folder.recount()
@@ -148,7 +148,7 @@ def host_stats(root: Path, monotonic: float) -> JournalStats:
         0.0,
         0,
     )
-    for path in _worker_paths(root):
+    for path in worker_paths(root):
         if path.name in page.merged:
             continue
         try:
@@ -171,7 +171,8 @@ def host_stats(root: Path, monotonic: float) -> JournalStats:
     )
 
 
-def _worker_paths(root: Path) -> list[Path]:
+def worker_paths(root: Path) -> list[Path]:
+    """The folders of all workers of this host, living or dead."""
     try:
         return sorted(root / name for name in os.listdir(root) if name.startswith("worker-"))
     except FileNotFoundError:

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-import structlog
 
 from churn.errors import InvalidInput, StoreUnavailable
 from churn.journal.folder import WorkerFolder, adopt_folders
 from churn.journal.ledger import Page, Totals
 from churn.journal.segment import HEADER, Chunk, SegmentReader, segment_name, segment_numbers
+from churn.journal.telling import tell
 from churn.journal.writer import Journal, Shippable
 from churn.prediction import Prediction, from_json, to_json
-
-log = structlog.get_logger()
 
 BATCH_RECORDS = 1_000
 BATCH_BYTES = 8 << 20
@@ -95,13 +93,13 @@ class Shipper:
             if lane.is_done:
                 self._lanes.remove(lane)
                 lane.folder.remove()
-                log.info("journal_adopted", folder=str(lane.folder.path), shipped=lane.folder.totals.shipped)
+                tell("info", "journal_adopted", folder=str(lane.folder.path), shipped=lane.folder.totals.shipped)
         return more
 
     def adopt(self) -> None:
         """Take over the folders of processes that are gone."""
         for folder in adopt_folders(self._journal.directory):
-            log.warning("journal_found", folder=str(folder.path), waiting=folder.waiting)
+            tell("warning", "journal_found", folder=str(folder.path), waiting=folder.waiting)
             self._lanes.append(_Lane(folder, None))
 
     def _run(self) -> None:
@@ -131,7 +129,7 @@ class Shipper:
         pause: float = self._uniform(0.5, 1.0) * min(longest, first * 2.0**self._failures)
         self._failures = min(self._failures + 1, 30)
         expected = isinstance(error, StoreUnavailable | OSError)
-        log.warning("journal_not_shipped", reason=str(error), retry_seconds=round(pause, 3), exc_info=not expected)
+        tell("warning", "journal_not_shipped", reason=str(error), retry_seconds=round(pause, 3), exc_info=not expected)
         return pause
 
     def _save(self, predictions: Sequence[Prediction]) -> tuple[int, list[tuple[Prediction, str]]]:
@@ -230,7 +228,9 @@ class _Lane:
         if rejected:
             self._keep_rejected(number, rejected)
         if chunk.torn_bytes:
-            log.warning("journal_tail_cut", folder=str(self.folder.path), segment=number, torn_bytes=chunk.torn_bytes)
+            tell(
+                "warning", "journal_tail_cut", folder=str(self.folder.path), segment=number, torn_bytes=chunk.torn_bytes
+            )
         counts = {
             "undecodable": len(chunk.records) - len(predictions),
             "refused": len(refused),
@@ -273,7 +273,7 @@ class _Lane:
             file.write(b"\n".join(lines) + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        log.error("journal_rejected", folder=str(self.folder.path), records=len(rejected), reason=rejected[0][2])
+        tell("error", "journal_rejected", folder=str(self.folder.path), records=len(rejected), reason=rejected[0][2])
 
     def _set_aside(self, path: Path) -> None:
         """A file without a segment's header: cut off while it was made, before any record, unless the disk rots."""
@@ -281,7 +281,7 @@ class _Lane:
             folder = self.folder.root / "rejected"
             folder.mkdir(exist_ok=True)
             path.rename(folder / f"{self.folder.path.name}-{path.name}")
-            log.error("journal_segment_unreadable", segment=str(path))
+            tell("error", "journal_segment_unreadable", segment=str(path))
         else:
             path.unlink()
 

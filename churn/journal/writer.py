@@ -21,13 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import structlog
-
 from churn.errors import JournalFull
 from churn.journal.folder import JournalStats, claim_folder
 from churn.journal.segment import LENGTH, RECORD, Entry, SegmentWriter, segment_name
-
-log = structlog.get_logger()
+from churn.journal.telling import tell
 
 GATHER_SECONDS = 0.0005
 GATHER_FROM = 3
@@ -174,7 +171,7 @@ class Journal:
         for _, segment in self._segments:
             segment.seal()
         if self.folder.waiting:
-            log.warning("journal_left_waiting", folder=str(self.folder.path), records=self.folder.waiting)
+            tell("warning", "journal_left_waiting", folder=str(self.folder.path), records=self.folder.waiting)
             self.folder.release()
         else:
             self.folder.remove()
@@ -229,7 +226,6 @@ class Journal:
         except Exception as error:
             group.error = error
             self._refusal = (self._monotonic() + RETRY_SECONDS, error)
-            log.error("journal_refused", directory=str(self.directory), reason=str(error))
         finally:
             self._hand_over(group)
 
