@@ -102,6 +102,13 @@ class _Words:
         deviation = self.frame[feature.name].astype("float64").std()
         return float(deviation) if math.isfinite(deviation) else 0.0
 
+    def most_tied(self) -> str:
+        """The number whose ranks hang together most with those of another; empty when there are not two."""
+        names = [feature.name for feature in self.contract.features if feature.is_numeric]
+        ties = self.frame[names].astype("float64").rank().corr().abs().fillna(0.0)
+        strongest = {name: float(ties[name].drop(name).max()) for name in names} if len(names) > 1 else {}
+        return max(strongest, key=lambda name: strongest[name], default="")
+
     def finish(self) -> None:
         if self.words:
             raise self.wrong(f"no more arguments after {self.kind}: '{':'.join(self.words)}' is too many")
@@ -175,7 +182,7 @@ def _upstream_freeze(words: _Words) -> Shift:
 
 
 def _decouple(words: _Words) -> Shift:
-    feature = words.column(lambda f: True, "a feature")
+    feature = words.column(lambda f: True, "a feature", None if words.words else words.most_tied())
     return shifts.Decouple(**words.common(feature), pool=words.values(feature))
 
 

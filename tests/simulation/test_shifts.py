@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from random import Random
 
 import pandas as pd
@@ -233,3 +235,16 @@ def test_shifts_draw_from_the_given_randomness_only(credit_card: Contract, frame
 
     assert first == [burst.apply(customer, Random(seed)).features["total_trans_ct"] for seed in range(20)]
     assert set(first) == {5, None}
+
+
+def test_the_page_lists_every_shift_as_the_help_does() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "simulation.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)(\S*)` \| (.*) \|$", page, flags=re.MULTILINE)
+
+    assert [f"{kind}{arguments}  {text}" for kind, arguments, text in listed] == usages()
+
+
+def test_decoupling_chooses_a_column_that_hangs_together_with_another(
+    credit_card: Contract, frame: pd.DataFrame
+) -> None:
+    assert parse_shift("decouple", credit_card, frame).columns[0] in {"total_trans_amt", "total_trans_ct"}
