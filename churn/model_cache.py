@@ -1,7 +1,7 @@
 """RUN_ID -> a verified bundle, by way of a local cache, so that a service starts while MLflow is down.
 
-    CACHE/bundles/DIGEST/    one bundle, never altered once there
-    CACHE/pointers/NAME      which run and digest a run id or an alias last led to
+CACHE/bundles/DIGEST/    one bundle, never altered once there
+CACHE/pointers/NAME      which run and digest a run id or an alias last led to
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def _fetch(model: RegisteredModel, registry: Registry, folder: Path) -> None:
         fetched = Path(temporary) / "bundle"
         fetched.mkdir()
         registry.download(model, fetched)
+        load_bundle(fetched, model.digest)  # what does not pass its checks is not kept
         try:
             fetched.rename(folder)
         except OSError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import io
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,7 +112,9 @@ class Tracker:
         mlflow.log_table(_table(trials), "trials.json")
         for name, value in tested.items():
             self._client.log_metric(best.run_id, name, value)
-        version = mlflow.register_model(f"models:/{best.model_id}", contract.name, tags=_version_tags(contract, best))
+        with contextlib.redirect_stderr(io.StringIO()):  # it tells the terminal what our caller tells anyway
+            tags = _version_tags(contract, best)
+            version = mlflow.register_model(f"models:/{best.model_id}", contract.name, tags=tags)
         self._client.set_registered_model_alias(contract.name, CHALLENGER, version.version)
         return int(version.version)
 

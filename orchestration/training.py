@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,9 @@ from churn.split import Split, split
 from orchestration.evaluation import align, choose_threshold, decision_metrics, log_loss_of_log_odds, ranking_metrics
 from orchestration.families import FAMILIES, CrossValidated, Family, Folds, Labels, LogOdds, make_folds
 from orchestration.search import search
-from orchestration.tracking import Tracker
+
+if TYPE_CHECKING:
+    from orchestration.tracking import Tracker
 
 GOLDEN_ROWS = 50
 EXAMPLE_ROWS = 2
@@ -115,7 +117,7 @@ def tune(
         found, failed = search(trial, list(families.values()), trials, data.seed, time_budget_seconds, show_progress)
         best = found[0].result
         with tempfile.TemporaryDirectory() as folder:
-            test = test_metrics(tracker.fetch(best.run_id, data.contract.name, Path(folder)), data)
+            test = evaluate(tracker.fetch(best.run_id, data.contract.name, Path(folder)), data)
         version = tracker.finish(data.contract, best, [one.result for one in found], test)
     return Tuned(
         parent_run_id=parent_run_id,
@@ -197,7 +199,7 @@ def make_reference(
     return reference.assign(churn_probability=scores, churn=scores >= threshold, churned=data.labels[rows])
 
 
-def test_metrics(bundle: Bundle, data: TrainingSet) -> dict[str, float]:
+def evaluate(bundle: Bundle, data: TrainingSet) -> dict[str, float]:
     """How a bundle does on the rows that nothing was chosen by."""
     rows = data.parts.test
     probabilities, truth = bundle.probabilities(data.matrix[rows]), data.labels[rows]
