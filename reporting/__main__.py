@@ -28,7 +28,6 @@ VERBS = ("make", "catch-up", "index", "purge")
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when all is written, 1 with one sentence when not."""
     options = _parser().parse_args(arguments)
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         maker = _maker()
         made = _run(options, maker)
@@ -115,4 +114,5 @@ def _line(made: Made) -> str:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for --json
     sys.exit(main())

@@ -49,7 +49,7 @@ def _traffic(report: Report, previous: Report) -> Iterable[str]:
         yield f"Predictions came again: {report.figures.rows:,} in this window."
     elif abs(now / before - 1) >= 0.1:
         word = "more" if now > before else "fewer"
-        yield f"{abs(now / before - 1):.0%} {word} predictions an hour: {_rate(now)}, was {_rate(before)}."
+        yield f"{100 * abs(now / before - 1):.0f} % {word} predictions an hour: {_rate(now)}, was {_rate(before)}."
 
 
 def _answers(report: Report, previous: Report) -> Iterable[str]:

@@ -109,7 +109,7 @@ def _changes(report: Report) -> str:
 
 
 def _about(report: Report) -> str:
-    budget = f"{report.budget:.0%}" if report.budget is not None else "–"
+    budget = percent(report.budget) if report.budget is not None else "–"
     facts = [
         ("Judged by", f"the watch's own tests; at most {budget} of quiet windows raise any column, at any size"),
         ("Chance", "how often a quiet window would differ as much, corrected over all columns"),
