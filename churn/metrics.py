@@ -20,7 +20,7 @@ class AnswerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.predictions = Counter(
             "churnwatch_predictions_total",
-            "Records answered, by route, model and outcome (answered, or the reason of refusal).",
+            "Records by route, model and outcome: answered, repeated (answered before), or why they were refused.",
             ["route", "model_run_id", "outcome"],
             registry=registry,
         )
@@ -71,11 +71,6 @@ class WebMetrics:
             "churnwatch_http_requests_total",
             "Requests answered, by route and status.",
             ["path", "status"],
-            registry=registry,
-        )
-        self.repeats = Counter(
-            "churnwatch_http_repeats_total",
-            "Answers given again for an Idempotency-Key or event_id that was there already.",
             registry=registry,
         )
 

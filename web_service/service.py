@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import Any, Protocol
 
 import orjson
 
-from churn.errors import InvalidInput, JournalFull
+from churn.errors import FieldProblem, InvalidInput, JournalFull
 from churn.metrics import AnswerMetrics
-from churn.prediction import Prediction, Route, answer, derived_id, to_json
+from churn.prediction import Prediction, Route, answer, to_json
 from churn.scoring import Prepared
 from web_service.combiner import Combiner
 from web_service.problems import Problem, invalid_fields
+from web_service.repeats import check_key, check_repeat, identity
 from web_service.serving import Serving, ServingModel
 
 ROUTE: Route = "http"
@@ -23,20 +25,34 @@ ROUTE: Route = "http"
 class Journal(Protocol):
     """The durable queue in front of the store, as far as a request needs it."""
 
-    def append(self, payloads: Sequence[bytes]) -> None:
+    def append(self, payloads: Sequence[bytes], *, keyed: bool = False) -> None:
         """Return once the payloads are durable. Raises JournalFull when they are not."""
+
+
+class FirstAnswers(Protocol):
+    """Finds what was answered to an identity before, and keeps others from answering it meanwhile."""
+
+    def first_answers(self, prediction_ids: Sequence[str]) -> AbstractContextManager[Mapping[str, Prediction]]: ...
 
 
 class PredictionService:
     """Answers predictions and logs each before it is given. Safe to share between threads."""
 
-    def __init__(self, model: ServingModel, journal: Journal, metrics: AnswerMetrics, list_limit: int) -> None:
+    def __init__(
+        self,
+        model: ServingModel,
+        journal: Journal,
+        first_answers: FirstAnswers,
+        metrics: AnswerMetrics,
+        list_limit: int,
+    ) -> None:
         self.model = model
         self.journal = journal
         self.metrics = metrics
         self.list_limit = list_limit
         self.refusal: str | None = None
         """Why the journal refused the newest append, or None."""
+        self._first_answers = first_answers
         self._combiner = Combiner(self._together)
         self._seconds = metrics.seconds.labels(ROUTE)
 
@@ -48,23 +64,21 @@ class PredictionService:
         """
         started = time.perf_counter()
         if type(body) is dict:
-            return orjson.dumps(answer(self._answer_one(body, client, key, started)))
+            if key is None and "event_id" not in body:
+                serving = self.model.current
+                return orjson.dumps(answer(self._combiner.run((serving, serving.scorer.prepare(body), started))))
+            return orjson.dumps(answer(self._answers([body], None, client, key, started)[0]))
         if type(body) is not list:
             raise Problem("invalid-fields", "expected an object with the contract's fields, or a list of such objects")
         if len(body) > self.list_limit:
             detail = f"a list of {len(body)} items; at most {self.list_limit} are taken at once, send it in parts"
             raise Problem("too-large", detail)
-        return orjson.dumps([answer(prediction) for prediction in self._answer_list(body, client, key, started)])
+        return orjson.dumps([answer(one) for one in self._answers(body, len(body), client, key, started)])
 
     def count_refused(self, body: Any, error: Exception) -> None:
         """Count the records of a body that was refused; the one who tells the caller counts, so it is counted once."""
         outcome = "not_logged" if isinstance(error, JournalFull) else "invalid"
         self._count(self.model.current.bundle.run_id, outcome, len(body) if type(body) is list else 1)
-
-    def _answer_one(self, record: dict[str, Any], client: str, key: str | None, started: float) -> Prediction:
-        serving = self.model.current
-        prepared = serving.scorer.prepare(record, self._identity(serving, record, client, key, 0))
-        return self._combiner.run((serving, prepared, started))
 
     def _together(self, works: Sequence[tuple[Serving, Prepared, float]]) -> list[Prediction]:
         """Score and log one group. Its members share a model, but for the moment of a swap."""
@@ -79,38 +93,50 @@ class PredictionService:
         self._observe(predictions, [work[2] for work in works])
         return predictions
 
-    def _log(self, predictions: Sequence[Prediction]) -> None:
-        try:
-            self.journal.append([to_json(prediction) for prediction in predictions])
-        except JournalFull as error:
-            self.refusal = str(error)
-            raise
-        self.refusal = None
-
-    def _answer_list(
-        self, records: Sequence[Any], client: str, key: str | None, started: float
-    ) -> Sequence[Prediction]:
+    def _answers(
+        self, records: Sequence[Any], listed: int | None, client: str, key: str | None, started: float
+    ) -> list[Prediction]:
+        """Answers to records of one request, in order; an identity that was answered before gets its first answer."""
+        check_key(key)
         serving = self.model.current
-        for index, record in enumerate(records):
-            if type(record) is not dict:
-                raise Problem("invalid-fields", f"item {index}: expected an object with the contract's fields")
-        ids = [self._identity(serving, record, client, key, index) for index, record in enumerate(records)]
-        outcomes = serving.scorer.score(records, ROUTE, ids)
-        wrong = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, InvalidInput)]
+        contract = serving.bundle.contract
+        ids = [
+            identity(record, contract.name, client, key, index) if type(record) is dict else None
+            for index, record in enumerate(records)
+        ]
+        known = [prediction_id for prediction_id in ids if prediction_id is not None]
+        if not known:
+            return self._new_answers(serving, records, started)
+        prepared = _prepared(serving, records, ids, listed is not None)
+        with self._first_answers.first_answers(known) as found:
+            fresh = _not_answered(prepared, found, contract.hash)
+            made = serving.scorer.score_prepared(list(fresh.values()), ROUTE, started)
+            self._log(made, keyed=True)
+        self._observe(made, [started] * len(made))
+        self._count(serving.bundle.run_id, "repeated", len(prepared) - len(made))
+        answers = {**found, **{prediction.prediction_id: prediction for prediction in made}}
+        return [answers[one.prediction_id] for one in prepared]
+
+    def _new_answers(self, serving: Serving, records: Sequence[Any], started: float) -> list[Prediction]:
+        """Answers to a list that says nothing of repeats."""
+        wrong = [(index, _not_an_object(record)) for index, record in enumerate(records) if type(record) is not dict]
         if wrong:
             raise invalid_fields(wrong)
-        predictions: Sequence[Prediction] = outcomes  # type: ignore[assignment]  # none is InvalidInput
+        outcomes = serving.scorer.score(records, ROUTE)
+        predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
+        if len(predictions) < len(outcomes):
+            raise invalid_fields([(i, found) for i, found in enumerate(outcomes) if isinstance(found, InvalidInput)])
         self._log(predictions)
         self._observe(predictions, [started] * len(predictions))
         return predictions
 
-    def _identity(
-        self, serving: Serving, record: Mapping[str, Any], client: str, key: str | None, index: int
-    ) -> str | None:
-        event_id = record.get("event_id")
-        if event_id is not None:
-            return derived_id("event", serving.bundle.contract.name, str(event_id))
-        return derived_id("key", client, key, str(index)) if key is not None else None
+    def _log(self, predictions: Sequence[Prediction], keyed: bool = False) -> None:
+        try:
+            self.journal.append([to_json(prediction) for prediction in predictions], keyed=keyed)
+        except JournalFull as error:
+            self.refusal = str(error)
+            raise
+        self.refusal = None
 
     def _observe(self, predictions: Sequence[Prediction], started: Sequence[float]) -> None:
         """Count durable answers; those of a moment share their model, but for the moment of a swap."""
@@ -126,3 +152,38 @@ class PredictionService:
 
     def _count(self, run_id: str, outcome: str, records: int) -> None:
         self.metrics.predictions.labels(ROUTE, run_id, outcome).inc(records)
+
+
+def _prepared(serving: Serving, records: Sequence[Any], ids: Sequence[str | None], listed: bool) -> list[Prepared]:
+    """Every record checked and encoded. Raises Problem naming every wrong field of every wrong one."""
+    prepared: list[Prepared] = []
+    wrong: list[tuple[int | None, InvalidInput]] = []
+    for index, (record, prediction_id) in enumerate(zip(records, ids, strict=True)):
+        try:
+            if type(record) is not dict:
+                raise _not_an_object(record)
+            prepared.append(serving.scorer.prepare(record, prediction_id))
+        except InvalidInput as error:
+            wrong.append((index if listed else None, error))
+    if wrong:
+        raise invalid_fields(wrong)
+    return prepared
+
+
+def _not_answered(
+    prepared: Sequence[Prepared], found: Mapping[str, Prediction], contract_hash: str
+) -> dict[str, Prepared]:
+    """The records to answer now, one an identity. Raises Problem for a repeat that is none: its fields differ."""
+    fresh: dict[str, Prepared] = {}
+    for one in prepared:
+        first = found.get(one.prediction_id)
+        if first is None:
+            earlier = fresh.setdefault(one.prediction_id, one)
+            check_repeat(earlier.cleaned.features, earlier.identity.get("customer_id"), one)
+        elif first.contract_hash == contract_hash:  # cleaned by another contract, the same fields may look different
+            check_repeat(first.features, first.customer_id, one)
+    return fresh
+
+
+def _not_an_object(record: Any) -> InvalidInput:
+    return InvalidInput([FieldProblem("item", record, "an object with the contract's fields")])

@@ -15,7 +15,7 @@ from prometheus_client.core import Metric
 
 from churn.bundle import Bundle, load_bundle
 from churn.errors import ChurnwatchError
-from churn.journal import Journal, Shipper, host_stats
+from churn.journal import Idempotency, Journal, Shipper, host_stats
 from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics, journal_families
 from churn.model_cache import open_model
 from churn.registry import RUN_ID_PATTERN, Registry
@@ -72,7 +72,13 @@ class Worker:
         self.shipper = Shipper(self.journal, self.store)
         self.totals = WorkerTotals(registry, plan.run_folder, lambda: journal_totals(plan.journal.journal_dir))
         self.watch = _alias_watch(plan, self.model)
-        service = PredictionService(self.model, self.journal, AnswerMetrics(registry), plan.web.web_max_list)
+        service = PredictionService(
+            self.model,
+            self.journal,
+            Idempotency(plan.journal.journal_dir, self.store.get_many),
+            AnswerMetrics(registry),
+            plan.web.web_max_list,
+        )
         readiness = Readiness(self.model, JournalProbe(plan.journal.journal_dir, lambda: service.refusal), self.store)
         self.app = create_app(
             Parts(

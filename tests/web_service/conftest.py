@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from churn.bundle import Bundle
 from churn.errors import JournalFull
+from churn.journal import Idempotency
 from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics
 from churn.prediction import Prediction, from_json
 from churn.store import open_store
@@ -31,7 +32,7 @@ class MemoryJournal:
         self.payloads: list[bytes] = []
         self.full = False
 
-    def append(self, payloads: Sequence[bytes]) -> None:
+    def append(self, payloads: Sequence[bytes], *, keyed: bool = False) -> None:
         if self.full:
             raise JournalFull("the disk is full: nothing was logged; make room")
         self.payloads.extend(payloads)
@@ -57,9 +58,17 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def service(bundle: Bundle, journal: MemoryJournal, clock: Clock, registry: CollectorRegistry) -> PredictionService:
+def service(
+    bundle: Bundle,
+    journal: MemoryJournal,
+    clock: Clock,
+    registry: CollectorRegistry,
+    store: PredictionStore,
+    tmp_path: Path,
+) -> PredictionService:
     model = ServingModel(bundle, "a test asked for it", ModelMetrics(registry), clock)
-    return PredictionService(model, journal, AnswerMetrics(registry), list_limit=100)
+    first_answers = Idempotency(tmp_path / "journal", store.get_many)
+    return PredictionService(model, journal, first_answers, AnswerMetrics(registry), list_limit=100)
 
 
 @pytest.fixture
