@@ -154,6 +154,7 @@ class Demo:
         done = self._command(
             *("orchestration", "tune", "--contract", self.script.contract),
             *("--version", version, "--trials", trials, "--json"),
+            progress=True,
         )
         self.curtain.say(f"best RUN_ID {done['run_id']}, AUC on rows never used before: {done['test_auc']:.4f}")
         return done
@@ -261,13 +262,18 @@ class Demo:
         self.curtain.say(done["index"])
         return str(done["index"])
 
-    def _command(self, *arguments: str) -> dict[str, Any]:
-        """Run a room's command, its progress on screen, and read the JSON on its last line of output."""
+    def _command(self, *arguments: str, progress: bool = False) -> dict[str, Any]:
+        """Run a room's command and read the JSON on its last line of output; `progress` lets it draw on the screen."""
         done = subprocess.run(
-            [sys.executable, "-m", *arguments], env=self.stage.environment, stdout=subprocess.PIPE, check=False
+            [sys.executable, "-m", *arguments],
+            env=self.stage.environment,
+            stdout=subprocess.PIPE,
+            stderr=None if progress else subprocess.PIPE,
+            check=False,
         )
         if done.returncode:
-            raise DemoFailed(f"'python -m {' '.join(arguments)}' ended with code {done.returncode}; it says why above")
+            said = (done.stderr or b"see above").decode(errors="replace").strip()
+            raise DemoFailed(f"'python -m {' '.join(arguments)}' ended with code {done.returncode}: {said}")
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer
 

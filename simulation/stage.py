@@ -182,6 +182,7 @@ def start_aws(stage: Stage, settings: StageSettings) -> Part:
         BIND_HOST="127.0.0.1",
         GATEWAY_PORT=str(settings.aws_port),
         SERVICES="kinesis,s3",
+        IOT_MTLS_ENABLED="0",  # its listener would bind every address, whatever SERVICES says
         S3_PERSIST="1",
         S3_DATA_DIR=str(data / "s3"),
         STATE_DIR=str(data / "state"),
