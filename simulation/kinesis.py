@@ -48,12 +48,13 @@ def send_kinesis(
     retry_seconds: float = 30.0,
     on_receipt: Callable[[Receipt], None] | None = None,
     stop: threading.Event | None = None,
+    keep_ids: bool = True,
 ) -> Sent:
     """Put every event on the stream, up to `group` a call, by customer id; only failed entries are put again.
 
     The prediction ids are those that the stream service will derive from the event ids. What fails for
-    `retry_seconds` counts as failed, and the rest is not sent. Setting `stop` ends the run early. Raises SendError
-    when the stream is not there.
+    `retry_seconds` counts as failed, and the rest is not sent. Setting `stop` ends the run early;
+    without `keep_ids` a run without end needs no more memory with time. Raises SendError when the stream is not there.
     """
     sent = Sent("stream")
     started = time.monotonic()
@@ -70,7 +71,7 @@ def send_kinesis(
         lost = {event.index for event in waiting}
         for event in part:
             identity = None if event.index in lost else derived_id("event", contract, event.event_id)
-            if identity is not None:
+            if identity is not None and keep_ids:
                 sent.prediction_ids[event.event_id] = identity
             if on_receipt is not None:
                 on_receipt(Receipt(event, "stream", sent_at, identity))

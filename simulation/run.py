@@ -94,7 +94,7 @@ def _run(plan: Plan, client: Any, label: str, truth: TruthFile | None) -> Outcom
     with ThreadPoolExecutor(len(senders) or 1) as pool:
         sent = tuple(future.result() for future in _finished([pool.submit(sender) for sender in senders], stop))
     results = None
-    if plan.results_stream and plan.stream and not stop.is_set():
+    if plan.results_stream and plan.stream and plan.rows and not stop.is_set():
         ids = next(count.prediction_ids for count in sent if count.route == "stream")
         results = read_results(client, plan.results_stream, ids)
     return Outcome(sent, results)
@@ -116,6 +116,7 @@ def _senders(
             api_key=plan.api_key,
             on_receipt=take,
             stop=stop,
+            keep_ids=plan.rows > 0,
         ),
         "stream": lambda: send_kinesis(
             events["stream"],
@@ -126,6 +127,7 @@ def _senders(
             retry_seconds=plan.retry_seconds,
             on_receipt=take,
             stop=stop,
+            keep_ids=plan.rows > 0,
         ),
     }
     return [senders[route] for route in routes]

@@ -109,17 +109,21 @@ def send_http(
     api_key: str | None = None,
     on_receipt: Callable[[Receipt], None] | None = None,
     stop: threading.Event | None = None,
+    keep_ids: bool = True,
 ) -> Sent:
     """Post every event to URL/predict: alone, or in lists of `batch`. `rate` is in events a second, all connections
     together.
 
     A request that meets an outage, 429 or a 5xx is tried again for `retry_seconds`, with the same event ids, so
-    nothing is predicted twice; then it counts as failed, and the rest is not sent. Setting `stop` ends the run early.
+    nothing is predicted twice; then it counts as failed, and the rest is not sent. Setting `stop` ends the run early;
+    without `keep_ids` a run without end needs no more memory with time.
     Raises SendError when the address serves no predictions or wants a key.
     """
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
     pool = urllib3.PoolManager(maxsize=connections, block=True, retries=False, timeout=timeout_seconds, headers=headers)
-    run = _HttpRun(f"{url.rstrip('/')}/predict", pool, batch, retry_seconds, on_receipt, stop or threading.Event())
+    run = _HttpRun(
+        f"{url.rstrip('/')}/predict", pool, batch, retry_seconds, on_receipt, stop or threading.Event(), keep_ids
+    )
     try:
         return run.run(events, connections, rate)
     finally:
@@ -137,9 +141,10 @@ class _HttpRun:
         retry_seconds: float,
         on_receipt: Callable[[Receipt], None] | None,
         stop: threading.Event,
+        keep_ids: bool,
     ) -> None:
         self.url, self.pool, self.batch, self.retry_seconds = url, pool, batch, retry_seconds
-        self.on_receipt, self.stop = on_receipt, stop
+        self.on_receipt, self.stop, self.keep_ids = on_receipt, stop, keep_ids
         self.sent = Sent("http")
         self.counting = threading.Lock()
         self.taking = threading.Lock()
@@ -225,7 +230,8 @@ class _HttpRun:
         with self.counting:
             self.sent.answered += len(group)
             self.sent.latencies.append(time.monotonic() - tried)
-            self.sent.prediction_ids.update((r.event.event_id, str(r.prediction_id)) for r in receipts)
+            if self.keep_ids:
+                self.sent.prediction_ids.update((r.event.event_id, str(r.prediction_id)) for r in receipts)
         self._receipts(receipts)
 
     def _fail(self, group: list[Event], problem: str, sent_at: datetime) -> None:

@@ -68,16 +68,20 @@ class Truth(msgspec.Struct, frozen=True):
 
 
 class TruthFile:
-    """Appends to a truth file; every line is whole. Use as a context manager. Raises DataError when it cannot write."""
+    """Appends to a truth file, each line at once, so that a killed run keeps what it sent.
+
+    A line that a crash cut short is removed first. Use as a context manager. Raises DataError when it cannot write.
+    """
 
     def __init__(self, path: Path, label_delay_seconds: float = 0.0) -> None:
         self.path = path
         self._label_delay_seconds = label_delay_seconds
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
+            _cut_torn_line(path)
+            self._file = path.open("ab", buffering=0)
         except OSError as error:
-            raise DataError(f"{path} cannot be written: {error.strerror or error}; give another --truth") from error
+            raise self._unwritable(error) from error
 
     def __enter__(self) -> TruthFile:
         return self
@@ -109,7 +113,13 @@ class TruthFile:
         )
 
     def _write(self, line: Header | EventTruth) -> None:
-        self._file.write(msgspec.json.encode(line) + b"\n")
+        try:
+            self._file.write(msgspec.json.encode(line) + b"\n")
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(f"{self.path} cannot be written: {error.strerror or error}; give another --truth")
 
 
 def shift_truths(shifts: Sequence[Shift]) -> tuple[ShiftTruth, ...]:
@@ -137,6 +147,16 @@ def read_truth(path: Path) -> Truth:
     if not headers:
         raise DataError(f"{path} holds no header; give a file that 'python -m simulation run --truth' wrote")
     return Truth(tuple(headers), tuple(events))
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.is_file():
+        return
+    written = path.read_bytes()
+    whole = written.rfind(b"\n") + 1
+    if whole < len(written):
+        with path.open("r+b") as file:
+            file.truncate(whole)
 
 
 def _lines(path: Path) -> Iterator[Header | EventTruth]:

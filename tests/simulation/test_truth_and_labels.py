@@ -79,6 +79,30 @@ def test_a_line_cut_short_by_a_crash_is_left_out(path: Path) -> None:
     assert len(read_truth(path).events) == 19
 
 
+def test_a_later_run_goes_on_after_a_line_that_was_cut_short(path: Path, truth: Truth) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+    with TruthFile(path) as again:
+        again.begin(truth.headers[0])
+
+    assert (len(read_truth(path).headers), len(read_truth(path).events)) == (2, 19)
+
+
+def test_lines_are_in_the_file_at_once(tmp_path: Path, truth: Truth) -> None:
+    with TruthFile(tmp_path / "x") as file:
+        file.begin(truth.headers[0])
+
+        assert read_truth(tmp_path / "x").headers == truth.headers[:1]
+
+
+def test_a_full_disk_is_one_clear_sentence(truth: Truth) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+
+    with TruthFile(Path("/dev/full")) as full, pytest.raises(DataError, match="cannot be written: No space left"):
+        full.begin(truth.headers[0])
+
+
 @pytest.mark.parametrize(("content", "said"), [(b"a,b\n", "line 1"), (b"", "holds no header")])
 def test_a_file_that_is_no_truth_file_is_a_clear_error(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "x").write_bytes(content)
