@@ -31,7 +31,7 @@ GONE = ".gone-"
 @dataclass(frozen=True, slots=True)
 class JournalStats:
     """accepted = shipped + waiting + rejected, always. `oldest_seconds` is the age of the oldest waiting record;
-    `repeated` counts those shipped that the store had already."""
+    `repeated` counts those shipped that the store had already, as after a crash between its answer and the count."""
 
     accepted: int = 0
     shipped: int = 0

@@ -154,6 +154,7 @@ class Database:
 REMEDIES = {
     "unable to open": "cannot be opened; check that its folder exists and may be written by this user",
     "readonly": "is read-only; give this user the right to write the file and its folder",
+    "disk I/O": "met a disk error; see whether its disk is full or failing",
     "disk is full": "found its disk full; free some space",
     "locked": "was held by another process for too long; see what else writes to it or raise STORE_TIMEOUT_SECONDS",
     "not a database": "is not a SQLite file; name another STORE_URL",
