@@ -24,7 +24,7 @@ count=document.querySelector('#count');
 function find(){const words=form.text.value.toLowerCase().split(/\\s+/).filter(Boolean);let shown=0;
 for(const row of rows){const d=row.dataset,fits=words.every(w=>d.text.includes(w))&&
 (!form.contract.value||d.contract===form.contract.value)&&(!form.state.value||d.state===form.state.value)&&
-(!form.from.value||d.end>form.from.value)&&(!form.to.value||d.start.slice(0,10)<=form.to.value);
+(!form.from.value||d.end>form.from.value+'T00:00:00+00:00')&&(!form.to.value||d.start.slice(0,10)<=form.to.value);
 row.hidden=!fits;shown+=fits}
 count.textContent=shown+' of '+rows.length+' reports'}
 function keep(){const q=new URLSearchParams();for(const f of form.elements)if(f.name&&f.value)q.set(f.name,f.value);

@@ -182,7 +182,7 @@ def test_the_command_reports_a_window_even_while_mlflow_is_down(
     send(200)
     code = main(["--contract", "credit_card", "--from", "2026-01-29", "--to", "2026-01-30", "--json"])
 
-    answer = json.loads(capsys.readouterr().out)
+    answer = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert code == 0
     assert answer["index"] == str(environment / "index.html")
     assert [(each["state"], each["rows"]) for each in answer["reports"]] == [("broken", 200)]
