@@ -215,6 +215,23 @@ class WatchMetrics:
             "1 for each cause that rings: it lasted as many windows as the policy asks.",
             ("feature", "check", "severity"),
         )
+        self.auc = gauge("auc", "Area under the ROC curve: realised by labels, or estimated without.", ("kind",))
+        self.performance = gauge(
+            "performance",
+            "A figure of the model (recall, precision, f1, log_loss, calibration_error, churn_rate, auc), realised or "
+            "estimated, with the ends of its 95 % interval.",
+            ("metric", "kind", "bound"),
+        )
+        self.profit_per_day = gauge(
+            "profit_per_day",
+            "Gain over contacting nobody, in the contract's currency, at the window's pace.",
+            ("kind",),
+        )
+        self.label_coverage = gauge("label_coverage_ratio", "Share of the realised window that has labels.")
+        self.estimate_error = gauge(
+            "estimate_error", "Estimated less realised, of the newest window that has both.", ("metric",)
+        )
+        self.concept_drift = gauge("concept_drift_alarm", "1 when the share of wrong decisions rose (ADWIN).")
         self.bins = Counter(
             "churnwatch_feature_bin_total",
             "Predictions of judged windows by bin of a column; adds up over watches and time.",

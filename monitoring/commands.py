@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -27,6 +28,7 @@ from monitoring.server import StatusServer
 from monitoring.service import WatchService
 from monitoring.status import status_document
 from monitoring.terminal import status_text, verdict_text
+from monitoring.truth import read_labels
 from monitoring.watch import LoadReference, Watch, WatchRules, count
 from monitoring.windows import CountWindows, TimeWindows, Window, WindowRule
 
@@ -43,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="the same as JSON")
     opinion = commands.add_parser("evidently", help="ask Evidently about a judged window; keep its page and scores")
     opinion.add_argument("key", help="CONTRACT/RUN_ID/SERIES/NUMBER, as the status has it")
+    labels = commands.add_parser("labels", help="bring ground truth from a CSV file into the store")
+    labels.add_argument("file", type=Path, metavar="FILE.csv", help="prediction_id (or customer_id), churned")
     past = commands.add_parser("judge", help="judge any past stretch of time; nothing is kept")
     past.add_argument("--from", dest="start", required=True, type=_moment, metavar="TIME", help="ISO time, UTC")
     past.add_argument("--to", dest="end", required=True, type=_moment, metavar="TIME", help="ISO time, UTC")
@@ -80,6 +84,15 @@ def ask_evidently(key: str) -> int:
     """Print where Evidently's page lies."""
     page = ask(_open_store(), key, _bundles(), read(WatchSettings).evidently_dir, read(ReportSettings).evidently_rows)
     print(page or "Evidently had no column to compare")
+    return 0
+
+
+def bring_labels(path: Path) -> int:
+    """Print what became of the labels."""
+    found = read_labels(path, _open_store(), _now())
+    print(
+        f"{found.matched} predictions labelled, {found.changed} labels changed, {found.unknown} fit no prediction yet"
+    )
     return 0
 
 

@@ -10,14 +10,21 @@ from churn.histogram import Histograms, Profile
 from churn.metrics import SnapshotGauge, WatchMetrics
 from churn.quality import CHECKS
 from monitoring.judged import Judged
+from monitoring.truth import RunTruth
 from monitoring.watch import RunState
 
+SECONDS_A_DAY = 86_400.0
 Series = dict[tuple[str, ...], float]
 Extra = Mapping[tuple[str, ...], float]
 """Scores from elsewhere: (contract, model_run_id, feature, method) -> value."""
 
 
-def show(metrics: WatchMetrics, runs: Iterable[RunState], extra_scores: Extra | None = None) -> None:
+def show(
+    metrics: WatchMetrics,
+    runs: Iterable[RunState],
+    extra_scores: Extra | None = None,
+    truths: Mapping[tuple[str, str], RunTruth] | None = None,
+) -> None:
     """Replace what the gauges tell. A run whose windows were never judged has its state alone."""
     collected: dict[SnapshotGauge, Series] = {
         gauge: {} for gauge in vars(metrics).values() if _replaced(metrics, gauge)
@@ -32,6 +39,7 @@ def show(metrics: WatchMetrics, runs: Iterable[RunState], extra_scores: Extra | 
             collected[metrics.alarm][*labels, cause.column, cause.check, cause.severity] = 1.0
         if run.latest is not None:
             _window(metrics, collected, labels, run.latest)
+            _performance(metrics, collected, labels, run.latest, (truths or {}).get(labels))
     collected[metrics.drift_score].update(extra_scores or {})
     for gauge, series in collected.items():
         gauge.show(series)
@@ -128,3 +136,33 @@ def _columns(
             (metrics.out_of_range_ratio, column.out_of_range_share),
         ):
             collected[gauge][series] = value
+
+
+def _performance(
+    metrics: WatchMetrics,
+    collected: dict[SnapshotGauge, Series],
+    labels: tuple[str, str],
+    latest: Judged,
+    truth: RunTruth | None,
+) -> None:
+    told = [(latest, latest.estimated)] if latest.estimated else []
+    if truth is not None:
+        told.append((truth.newest, truth.performance))
+        collected[metrics.label_coverage][labels] = truth.performance.coverage
+        collected[metrics.concept_drift][labels] = float(truth.concept is not None)
+        for name, figure in (truth.newest.estimated.figures if truth.newest.estimated else {}).items():
+            if name in truth.performance.figures and name != "profit":
+                collected[metrics.estimate_error][*labels, name] = figure.value - truth.performance.figures[name].value
+    for judged, performance in told:
+        if performance is None:
+            continue
+        for name, figure in performance.figures.items():
+            if name == "profit":
+                days = max((judged.window.end - judged.window.start).total_seconds(), 1.0) / SECONDS_A_DAY
+                collected[metrics.profit_per_day][*labels, performance.kind] = figure.value / days
+                continue
+            for bound in ("value", "low", "high"):
+                series = (*labels, name, performance.kind, bound)
+                collected[metrics.performance][series] = getattr(figure, bound)
+        if "auc" in performance.figures:
+            collected[metrics.auc][*labels, performance.kind] = performance.figures["auc"].value

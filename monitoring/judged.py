@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from churn.drift import WindowVerdict
+from churn.performance import Performance
 from churn.quality import QualityProblem
 from monitoring.windows import Position, Window
 
@@ -31,6 +32,7 @@ class Judged:
     routes: Mapping[str, int] = field(default_factory=dict)
     importance: Mapping[str, float] = field(default_factory=dict)
     histograms: Mapping[str, Any] | None = None
+    estimated: Performance | None = None
 
     def to_document(self) -> dict[str, Any]:
         """JSON-like, times as ISO texts; flat where people query: state, rows, drifted."""
@@ -52,6 +54,7 @@ class Judged:
             "quality": [asdict(problem) for problem in self.quality],
             "importance": dict(self.importance),
             "histograms": None if self.histograms is None else dict(self.histograms),
+            "estimated": self.estimated.to_json() if self.estimated else None,
             **self.verdict.to_json(),
         }
 
@@ -77,6 +80,7 @@ class Judged:
             routes=document["routes"],
             importance=document["importance"],
             histograms=document["histograms"],
+            estimated=Performance.from_json(document["estimated"]) if document.get("estimated") else None,
         )
 
 

@@ -69,12 +69,34 @@ def _run(run: dict[str, Any]) -> str:
             f'<p class="dim">Newest window: {escape(window["start"])} to {escape(window["end"])}, '
             f"{window['rows']:,} rows ({routes}). {_verdicts(run['history'])}</p>"
         )
+    parts += _performance(run["performance"])
     if run["columns"]:
         parts.append(_table(run["columns"]))
     if run["evidently"]:
         page = quote(run["evidently"])
         parts.append(f'<p class="dim"><a href="/evidently/{page}">Evidently\'s newest page on this run</a></p>')
     return "".join(parts)
+
+
+def _performance(performance: dict[str, Any]) -> list[str]:
+    lines = []
+    for kind, note in (("estimated", "blind to concept drift"), ("realised", "")):
+        found = performance[kind]
+        if not found:
+            continue
+        figures = ", ".join(
+            f"{escape(name.replace('_', ' '))} {figure['value']:,.3f} ({figure['low']:,.3f} to {figure['high']:,.3f})"
+            for name, figure in found["figures"].items()
+            if name in ("auc", "recall", "precision")
+        )
+        coverage = f", {found['coverage']:.0%} labelled" if kind == "realised" else f", {note}"
+        lines.append(
+            f"<p>{kind.capitalize()}: {figures or escape(found['reason'])}<span class='dim'>{coverage}</span></p>"
+        )
+    if concept := performance["concept_drift"]:
+        before, after = concept["error_before"], concept["error_after"]
+        lines.append(f'<p class="bad">▲ concept drift: wrong decisions rose from {before:.1%} to {after:.1%}</p>')
+    return lines
 
 
 def _verdicts(history: Sequence[dict[str, Any]]) -> str:

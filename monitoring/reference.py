@@ -9,23 +9,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from churn.errors import BundleRefused
-from churn.histogram import Profile
+from churn.histogram import SCORE, Profile
+from churn.performance import Recalibration, recalibrate
 
 if TYPE_CHECKING:
-    from churn.bundle import Bundle
+    import pandas
 
+    from churn.bundle import Bundle
+    from churn.contract import Decision
+
+LABEL = "churned"
+"""The reference's column of true labels."""
 IMPORTANCE_ROWS = 300
 """Reference rows whose SHAP contributions are averaged: a share is then good to about a point."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """One run's reference. `importance` sums to 1 over the features."""
+    """One run's reference. `importance` sums to 1 over the features; `recalibration` is None without labels."""
 
     model_run_id: str
     digest: str
     profile: Profile
     importance: Mapping[str, float]
+    recalibration: Recalibration | None = None
+    decision: Decision | None = None
 
 
 def open_reference(bundle: Bundle) -> Reference:
@@ -36,11 +44,20 @@ def open_reference(bundle: Bundle) -> Reference:
         raise BundleRefused(bundle.run_id, f"profile.json: {error}") from error
     if profile.contract_sha256 != bundle.contract.sha256:
         raise BundleRefused(bundle.run_id, "profile.json was made for another contract")
-    return Reference(bundle.run_id, bundle.digest, profile, _importance(bundle))
+    rows = bundle.reference()
+    return Reference(
+        bundle.run_id, bundle.digest, profile, _importance(bundle, rows), _recalibration(rows), bundle.contract.decision
+    )
 
 
-def _importance(bundle: Bundle) -> dict[str, float]:
-    rows = bundle.encoder.encode_frame(bundle.reference().head(IMPORTANCE_ROWS))
+def _recalibration(rows: pandas.DataFrame) -> Recalibration | None:
+    if not {LABEL, SCORE} <= set(rows.columns) or rows[LABEL].nunique() < 2:
+        return None
+    return recalibrate(rows[SCORE].to_numpy(dtype=np.float64), rows[LABEL].to_numpy(dtype=bool))
+
+
+def _importance(bundle: Bundle, reference: pandas.DataFrame) -> dict[str, float]:
+    rows = bundle.encoder.encode_frame(reference.head(IMPORTANCE_ROWS))
     weights = np.abs(bundle.contributions(rows)[:, :-1]).mean(axis=0)
     shares = weights / max(float(weights.sum()), 1e-12)
     return dict(zip(bundle.contract.feature_names, shares.round(4).tolist(), strict=True))

@@ -16,6 +16,7 @@ from monitoring import gauges
 from monitoring.judged import Judged
 from monitoring.second_opinion import SecondOpinions
 from monitoring.status import status_document
+from monitoring.truth import Truth
 from monitoring.watch import Watch
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ class WatchService:
         self.metrics = WatchMetrics(registry)
         self._watch = watch
         self._opinions = opinions
+        self._truth = Truth(watch.store, watch.decision)
         self._poll_seconds = poll_seconds
         self._now = now
         self._status = status_document([], now())
@@ -80,10 +82,12 @@ class WatchService:
         if self._opinions is not None:
             self._opinions.consider(runs, judged)
             scores = self._opinions.scores(runs)
-        gauges.show(self.metrics, runs, scores)
+        self._truth.look(runs)
+        truths = {(run.contract, run.model_run_id): truth for run in runs if (truth := self._truth.of(run))}
+        gauges.show(self.metrics, runs, scores, truths)
         gauges.show_reference_bins(self.metrics, self._watch.profiles())
         pages = self._opinions.pages(runs) if self._opinions else {}
-        self._status = status_document(runs, self._now(), pages)
+        self._status = status_document(runs, self._now(), pages, truths)
         self._well_at, self._trouble = self._now(), ""
         self.metrics.last_poll.set(self._well_at.timestamp())
         return judged

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from monitoring.gauges import current_reason, current_state
 from monitoring.judged import Judged
+from monitoring.truth import RunTruth
 from monitoring.watch import RunState
 
 HISTORY_WINDOWS = 40
 
 
 def status_document(
-    runs: Iterable[RunState], now: datetime, pages: Mapping[tuple[str, str], str] | None = None
+    runs: Iterable[RunState],
+    now: datetime,
+    pages: Mapping[tuple[str, str], str] | None = None,
+    truths: Mapping[tuple[str, str], RunTruth] | None = None,
 ) -> dict[str, Any]:
     """Runs with the newest window first; each with its state, what rings, its columns and their history.
 
-    `pages` names the file of Evidently's newest page of a run."""
-    ordered = sorted(runs, key=_end, reverse=True)
-    described = [_run(run) | {"evidently": (pages or {}).get((run.contract, run.model_run_id))} for run in ordered]
+    `pages` names the file of Evidently's newest page of a run, `truths` holds what its labels say.
+    """
+    described = []
+    for run in sorted(runs, key=_end, reverse=True):
+        key = (run.contract, run.model_run_id)
+        page, truth = (pages or {}).get(key), (truths or {}).get(key)
+        described.append(_run(run) | {"evidently": page, "performance": _performance(run.latest, truth)})
     return {"at": now.isoformat(timespec="seconds"), "runs": described}
 
 
@@ -39,6 +48,15 @@ def _run(run: RunState) -> dict[str, Any]:
         "window": _window(run.latest) if run.latest else None,
         "columns": _columns(run.latest, recent) if run.latest else [],
         "history": [_window(judged) for judged in recent],
+    }
+
+
+def _performance(latest: Judged | None, truth: RunTruth | None) -> dict[str, Any]:
+    concept = truth.concept if truth else None
+    return {
+        "estimated": latest.estimated.to_json() if latest and latest.estimated else None,
+        "realised": truth.performance.to_json() | {"key": truth.newest.window.key} if truth else None,
+        "concept_drift": asdict(concept) if concept else None,
     }
 
 

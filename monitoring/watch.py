@@ -6,17 +6,21 @@ alarms are a function of the verdicts. Judging a window again gives the same ver
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
+import numpy as np
 import structlog
 
+from churn.contract import Decision
 from churn.drift import WindowVerdict, broken, judge
 from churn.errors import BundleRefused, RegistryUnavailable, RunNotFound
 from churn.histogram import Histograms, Profile
+from churn.performance import Performance, estimated
 from churn.prediction import Prediction
 from churn.quality import find_problems
 from churn.store import PredictionStore
@@ -70,17 +74,18 @@ class Watch:
         now: Callable[[], datetime],
     ) -> None:
         self.runs: dict[tuple[str, str], RunState] = {}
-        self._store = store
+        self.store = store
         self._rule = rule
         self._rules = rules
         self._load_reference = load_reference
         self._now = now
         self._references: dict[tuple[str, str], Reference] = {}
+        self._out_of_reach: set[tuple[str, str]] = set()
 
     def poll(self) -> list[Judged]:
         """Judge every window that has closed since; returns them in order. Raises StoreUnavailable."""
         judged = []
-        for contract, run in self._store.runs():
+        for contract, run in self.store.runs():
             state = self._state(contract, run)
             judged += list(self._judge_closed(state))
         self._look_for_silence()
@@ -88,7 +93,7 @@ class Watch:
 
     def remember(self) -> None:
         """Learn from the store what was judged so far, without judging. Raises StoreUnavailable."""
-        for contract, run in self._store.runs():
+        for contract, run in self.store.runs():
             self._state(contract, run)
         self._look_for_silence()
 
@@ -96,6 +101,18 @@ class Watch:
         """The reference's counts that a window was compared with, if its bundle is at hand."""
         reference = self._references.get((window.contract, window.model_run_id))
         return reference.profile if reference else None
+
+    def decision(self, contract: str, run: str) -> Decision | None:
+        """What a decision of that run is worth; None while its bundle cannot be had, which is tried once."""
+        key = (contract, run)
+        if key not in self._references and key not in self._out_of_reach:
+            try:
+                self._reference(contract, run)
+            except (RunNotFound, BundleRefused, RegistryUnavailable) as error:
+                self._out_of_reach.add(key)
+                log.warning("no_decision_values", contract=contract, model_run_id=run, reason=str(error))
+        reference = self._references.get(key)
+        return reference.decision if reference else None
 
     def profiles(self) -> dict[tuple[str, str], Profile]:
         """The reference's counts of every run at hand."""
@@ -110,20 +127,20 @@ class Watch:
                 state.pending = str(error)
                 log.warning("window_waits", window=window.key, reason=state.pending)
                 return
-            if not self._store.put_document(VERDICT_KIND, window.key, judged.to_document()):
+            if not self.store.put_document(VERDICT_KIND, window.key, judged.to_document()):
                 judged = self._kept(window) or judged  # another watch was first: its verdict counts
             self._take(state, judged)
             yield judged
 
     def _next(self, state: RunState) -> Window | None:
-        return self._rule.next_closed(self._store, state.contract, state.model_run_id, state.latest, self._now())
+        return self._rule.next_closed(self.store, state.contract, state.model_run_id, state.latest, self._now())
 
     def _judge(self, window: Window) -> Judged:
         try:
             reference = self._reference(window.contract, window.model_run_id)
         except (RunNotFound, BundleRefused) as error:
             return self._without_reference(window, str(error))
-        counted = count(window, window.read(self._store), reference.profile.empty())
+        counted = count(window, window.read(self.store), reference.profile.empty())
         histograms = counted.histograms
         assert histograms is not None  # noqa: S101  # as given
         verdict = judge(reference.profile, histograms, self._rules.budget, self._rules.minimum_rows)
@@ -135,17 +152,18 @@ class Watch:
             bundle_digest=reference.digest,
             quality=find_problems(reference.profile, histograms, self._rules.budget),
             importance=reference.importance,
+            estimated=counted.estimated(reference),
         )
 
     def _without_reference(self, window: Window, reason: str) -> Judged:
-        counted = count(window, window.read(self._store), None)
+        counted = count(window, window.read(self.store), None)
         return counted.judged(broken(reason, counted.rows, self._rules.budget), self._now())
 
     def _take(self, state: RunState, judged: Judged) -> None:
         state.latest = judged
         state.recent = [*state.recent, judged][-REMEMBERED_WINDOWS:]
         for alarm in state.book.observe(judged):
-            self._store.put_document(ALARM_KIND, alarm.key, alarm.to_document(), replace=True)
+            self.store.put_document(ALARM_KIND, alarm.key, alarm.to_document(), replace=True)
             _log_alarm(alarm)
         window, verdict = judged.window, judged.verdict
         log.info(
@@ -153,13 +171,13 @@ class Watch:
         )
 
     def _kept(self, window: Window) -> Judged | None:
-        document = self._store.document(VERDICT_KIND, window.key)
+        document = self.store.document(VERDICT_KIND, window.key)
         return Judged.from_document(document) if document else None
 
     def _state(self, contract: str, run: str) -> RunState:
         if (contract, run) not in self.runs:
             prefix = series_prefix(contract, run, self._rule.series)
-            documents = self._store.documents(VERDICT_KIND, prefix, newest_first=True, limit=REMEMBERED_WINDOWS)
+            documents = self.store.documents(VERDICT_KIND, prefix, newest_first=True, limit=REMEMBERED_WINDOWS)
             past = [Judged.from_document(document) for document in reversed(documents)]
             book = replay(past, self._rules.alarm_windows)
             latest = past[-1] if past else None
@@ -175,7 +193,7 @@ class Watch:
         """A contract whose newest run has had no prediction for too long is stale; older runs are merely retired."""
         now = self._now()
         since = now - timedelta(seconds=self._rules.stale_seconds)
-        heard = {contract for contract, _ in self._store.runs(since, now + timedelta(days=365))}
+        heard = {contract for contract, _ in self.store.runs(since, now + timedelta(days=365))}
         for state in self.runs.values():
             newest = max((s for s in self.runs.values() if s.contract == state.contract), key=lambda s: _end(s.latest))
             silent = state is newest and state.contract not in heard
@@ -191,6 +209,16 @@ class Counted:
     rows: int = 0
     routes: Counter[str] = field(default_factory=Counter)
     last: Position | None = None
+    scores: array[float] = field(default_factory=lambda: array("d"))
+    flagged: bytearray = field(default_factory=bytearray)
+
+    def estimated(self, reference: Reference) -> Performance | None:
+        """The performance to expect of these rows; None where the reference has no labels to learn it from."""
+        if reference.recalibration is None:
+            return None
+        scores, flagged = np.array(self.scores), np.frombuffer(self.flagged, dtype=np.bool_)
+        finite = np.isfinite(scores)
+        return estimated(scores[finite], flagged[finite], reference.recalibration, reference.decision)
 
     def judged(self, verdict: WindowVerdict, judged_at: datetime) -> Judged:
         histograms = self.histograms.to_json() if self.histograms is not None else None
@@ -206,6 +234,8 @@ def count(window: Window, predictions: Iterable[Prediction], histograms: Histogr
             histograms.update(batch)
         counted.rows += len(batch)
         counted.routes.update(prediction.route for prediction in batch)
+        counted.scores.extend(prediction.churn_probability for prediction in batch)
+        counted.flagged.extend(prediction.churn for prediction in batch)
         counted.last = Position(batch[-1].created_at, batch[-1].prediction_id)
     return counted
 

@@ -1,0 +1,161 @@
+"""What the labels say, as they come: the realised performance of each judged window, restated while labels arrive,
+and whether the errors of a run have changed (concept drift)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from churn.concept_drift import ConceptShift, find_concept_shifts
+from churn.contract import Decision
+from churn.errors import WatchError
+from churn.performance import Performance, realised
+from churn.prediction import Label, Prediction
+from churn.store import PredictionStore
+from churn.store.interface import Labelled
+from monitoring.judged import Judged
+from monitoring.watch import RunState
+from monitoring.windows import Position
+
+PERFORMANCE_KIND = "performance"
+WINDOWS_A_POLL = 5
+"""Judged windows whose labels are looked at again in one poll, in turn: the cost of a poll stays small."""
+WINDOWS_LOOKED_AFTER = 60
+"""Newest windows of a run whose labels are still awaited."""
+LABELS_REPLAYED = 20_000
+"""Newest labels of a run that concept drift is looked for in, about a second of work when new ones came."""
+LABEL_BATCH = 1_000
+
+Run = tuple[str, str]
+DecisionOf = Callable[[str, str], Decision | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunTruth:
+    """What a run's labels say: the newest window with figures, and the newest change of its errors if they rose."""
+
+    newest: Judged
+    performance: Performance
+    concept: ConceptShift | None
+
+
+class Truth:
+    """Looks after labels, a few windows a poll. Not thread-safe; all it finds is in the store."""
+
+    def __init__(self, store: PredictionStore, decision_of: DecisionOf) -> None:
+        self._store = store
+        self._decision_of = decision_of
+        self._turns: dict[Run, int] = {}
+        self._known: dict[str, Performance] = {}
+        self._concepts: dict[Run, ConceptShift | None] = {}
+
+    def look(self, runs: Iterable[RunState]) -> None:
+        """Restate a few windows of each run; look for concept drift where labels changed. Raises StoreUnavailable."""
+        for run in runs:
+            windows = run.recent[-WINDOWS_LOOKED_AFTER:]
+            if not windows:
+                continue
+            key = (run.contract, run.model_run_id)
+            turn = self._turns.get(key, 0)
+            some = [windows[(turn + step) % len(windows)] for step in range(min(WINDOWS_A_POLL, len(windows)))]
+            self._turns[key] = turn + len(some)
+            changed = [self._restate(judged) for judged in some]
+            if any(changed) or key not in self._concepts:
+                self._concepts[key] = self._concept(windows)
+
+    def of(self, run: RunState) -> RunTruth | None:
+        """The newest window of a run whose labels give figures; None while there is none."""
+        for judged in reversed(run.recent):
+            performance = self._known.get(judged.window.key)
+            if performance is not None and performance.figures:
+                return RunTruth(judged, performance, self._concepts.get((run.contract, run.model_run_id)))
+        return None
+
+    def _restate(self, judged: Judged) -> bool:
+        """Whether the window's figures are others than before."""
+        key = judged.window.key
+        performance = realised_of(self._store, judged, self._decision_of)
+        if performance.rows == 0 or self._known.get(key) == performance:
+            return False
+        self._known[key] = performance
+        self._store.put_document(PERFORMANCE_KIND, key, {"key": key} | performance.to_json(), replace=True)
+        return True
+
+    def _concept(self, windows: list[Judged]) -> ConceptShift | None:
+        pairs = [pair for judged in windows for pair in labelled(self._store, judged)][-LABELS_REPLAYED:]
+        shifts = find_concept_shifts(prediction.churn != label.churned for prediction, label in pairs)
+        return shifts[-1] if shifts and shifts[-1].worse else None
+
+
+def realised_of(store: PredictionStore, judged: Judged, decision_of: DecisionOf) -> Performance:
+    """The realised performance of a judged window, as its labels are now."""
+    rows = [(p.churn_probability, p.churn, label.churned) for p, label in labelled(store, judged)]
+    scores, flagged, churned = (np.array([row[place] for row in rows]) for place in range(3))
+    flags = flagged.astype(bool), churned.astype(bool)
+    decision = decision_of(judged.window.contract, judged.window.model_run_id) if rows else None
+    return realised(scores.astype(np.float64), *flags, judged.verdict.rows, decision)
+
+
+def labelled(store: PredictionStore, judged: Judged) -> Iterator[tuple[Prediction, Label]]:
+    """The labelled predictions of a judged window, and of no other."""
+    window, last = judged.window, judged.last
+    for prediction, label in store.labelled(window.contract, window.model_run_id, window.start, window.end):
+        place = Position(prediction.created_at, prediction.prediction_id)
+        if (window.after is None or place > window.after) and (last is None or place <= last):
+            yield prediction, label
+
+
+def read_labels(path: Path, store: PredictionStore, now: datetime) -> Labelled:
+    """Bring a CSV of ground truth into the store: `churned`, and `prediction_id` or `customer_id` and `contract`;
+    `observed_at` (ISO, UTC) is now where absent. Raises WatchError with the line that is wrong, before which all are
+    kept: the file may be read again."""
+    total = Labelled(0, 0, 0)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            labels = _labels(csv.DictReader(file), path, now)
+            while batch := list(islice(labels, LABEL_BATCH)):
+                found = store.label(batch)
+                total = Labelled(*(getattr(total, name) + getattr(found, name) for name in Labelled.__slots__))
+    except (OSError, UnicodeDecodeError) as error:
+        raise WatchError(f"{path}: cannot be read: {error}") from error
+    return total
+
+
+def _labels(rows: csv.DictReader[Any], path: Path, now: datetime) -> Iterator[Label]:
+    columns = set(rows.fieldnames or ())
+    if "churned" not in columns or not ("prediction_id" in columns or {"customer_id", "contract"} <= columns):
+        found = ", ".join(sorted(columns)) or "none"
+        raise WatchError(
+            f"{path}: columns {found}: expected churned, and prediction_id or customer_id with contract; "
+            "observed_at may stand beside them"
+        )
+    for number, row in enumerate(rows, start=2):
+        try:
+            yield _label(row, now)
+        except ValueError as error:
+            raise WatchError(f"{path}, line {number}: {error}") from error
+
+
+def _label(row: dict[str, str], now: datetime) -> Label:
+    text = (row["churned"] or "").strip().lower()
+    if text not in ("1", "0", "true", "false", "yes", "no"):
+        raise ValueError(f"churned='{text}': expected true or false")
+    observed = datetime.fromisoformat(row["observed_at"]) if row.get("observed_at") else now
+    prediction_id, customer_id = row.get("prediction_id") or None, row.get("customer_id") or None
+    contract = row.get("contract") or None
+    if prediction_id is None and (customer_id is None or contract is None):
+        raise ValueError("expected a prediction_id, or a customer_id and its contract")
+    return Label(
+        churned=text in ("1", "true", "yes"),
+        observed_at=(observed if observed.tzinfo else observed.replace(tzinfo=UTC)).astimezone(UTC),
+        prediction_id=prediction_id,
+        customer_id=None if prediction_id else customer_id,
+        contract=contract,
+    )
