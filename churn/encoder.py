@@ -33,7 +33,7 @@ class Cleaned(NamedTuple):
     missing: tuple[str, ...]
     unknown: tuple[str, ...]
     ignored: int
-    row: list[float]
+    row: Sequence[float]
 
 
 class _Unknown(Exception):
@@ -57,7 +57,7 @@ class Encoder:
             (feature.name, _converter(feature, contract.missing_spellings), _blank(feature), feature)
             for feature in contract.features
         ]
-        self._known = {*contract.feature_names, *ENVELOPE, contract.id_column}
+        self.known_fields = frozenset({*contract.feature_names, *ENVELOPE, contract.id_column})
 
     def clean(self, fields: Mapping[str, Any]) -> Cleaned:
         """Check and encode one record. Raises InvalidInput with every wrong field, in the contract's order."""
@@ -126,10 +126,11 @@ class Encoder:
                 except _Wrong:
                     problems.append(FieldProblem(name, raw, feature.expected))
                     break
-            blocks.append(rows)
+            blocks.append((rows, len(blank)))
         if problems:
             raise InvalidInput(problems)
-        return np.concatenate([np.array(rows, dtype=np.float32).reshape(len(frame), -1) for rows in blocks], axis=1)
+        arrays = [np.array(rows, dtype=np.float32).reshape(len(frame), width) for rows, width in blocks]
+        return np.concatenate(arrays, axis=1)
 
     def layout(self) -> dict[str, Any]:
         """What `encoder.json` in a bundle holds: enough for another language to encode alike."""
@@ -145,7 +146,7 @@ class Encoder:
         }
 
     def _count_ignored(self, fields: Mapping[str, Any]) -> int:
-        return sum(name not in self._known for name in fields)
+        return sum(name not in self.known_fields for name in fields)
 
 
 def encoded_columns(feature: Feature) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -11,6 +12,11 @@ import msgspec
 Route = Literal["http", "stream", "batch", "lambda"]
 Value = float | int | str | bool | None
 """A cleaned field: a number, an ordinal's or category's level by name, true/false, or None for missing."""
+
+ID_LIMIT = 200
+"""Longest id of a customer or event, in characters."""
+LARGEST_ID = 10**18
+"""An id that is a number is smaller than this, so that no JSON library has rounded it."""
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,12 +74,37 @@ def derived_id(*parts: str) -> str:
 
     Doors derive alike: `derived_id("event", contract, event_id)` where a record carries an event_id.
     """
-    framed = "".join(f"{len(part)}:{part}" for part in parts)
+    return _digest("".join(f"{len(part)}:{part}" for part in parts))
+
+
+def event_ids(contract: str) -> Callable[[str], str]:
+    """`derived_id("event", contract, event_id)` of many event ids of one contract, in half the time."""
+    prefix = f"5:event{len(contract)}:{contract}"
+    return lambda event_id: _digest(f"{prefix}{len(event_id)}:{event_id}")
+
+
+def _digest(framed: str) -> str:
     return hashlib.sha256(framed.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def id_text(value: object) -> str | None:
+    """An id as records hold it: text as it is, a whole number as its digits. None for what cannot be an id."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_ID:
+        return str(value)
+    return value if isinstance(value, str) and 0 < len(value) <= ID_LIMIT else None
 
 
 def answer(prediction: Prediction) -> dict[str, Any]:
     """What a caller gets: all of the record but its features and bookkeeping. JSON-like, time as RFC 3339 in UTC."""
+    return _answer(prediction, prediction.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"))
+
+
+def answer_json(prediction: Prediction, **more: Any) -> bytes:
+    """`answer` as JSON, with `more` fields after it; several times faster than by way of the document."""
+    return _encoder.encode(_answer(prediction, prediction.created_at.astimezone(UTC)) | more)
+
+
+def _answer(prediction: Prediction, created_at: Any) -> dict[str, Any]:
     document: dict[str, Any] = {
         "prediction_id": prediction.prediction_id,
         "churn_probability": prediction.churn_probability,
@@ -82,7 +113,7 @@ def answer(prediction: Prediction) -> dict[str, Any]:
         "model_run_id": prediction.model_run_id,
         "contract": prediction.contract,
         "contract_hash": prediction.contract_hash,
-        "created_at": prediction.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "created_at": created_at,
         "missing": list(prediction.missing),
         "unknown": list(prediction.unknown),
         "ignored": prediction.ignored,

@@ -12,7 +12,7 @@ import orjson
 import structlog
 
 from churn.errors import InvalidInput
-from churn.prediction import Prediction, Route, derived_id
+from churn.prediction import Prediction, Route, derived_id, event_ids
 from churn.scoring import Scorer
 
 Reason = Literal["not_json", "not_an_object", "too_large", "wrong_fields", "bad_aggregate", "scoring_failed"]
@@ -44,10 +44,9 @@ def score_raw(
     outcomes: list[Any] = [_decode(record.data, longest_bytes) for record in records]
     decoded = [index for index, outcome in enumerate(outcomes) if type(outcome) is dict]
     fields = [outcomes[index] for index in decoded]
-    contract = scorer.bundle.contract.name
-    ids = [_identity(contract, one, records[index].place) for index, one in zip(decoded, fields, strict=True)]
+    ids = _identities(scorer.bundle.contract.name, fields, [records[index].place for index in decoded])
     for index, outcome in zip(decoded, _score(scorer, fields, route, ids), strict=True):
-        outcomes[index] = Refusal("wrong_fields", str(outcome)) if isinstance(outcome, InvalidInput) else outcome
+        outcomes[index] = outcome if type(outcome) is Prediction else _refusal(outcome)
     return outcomes
 
 
@@ -63,11 +62,16 @@ def _decode(data: bytes, longest_bytes: int) -> dict[str, Any] | Refusal:
     return fields
 
 
-def _identity(contract: str, fields: dict[str, Any], place: tuple[str, ...]) -> str:
-    event_id = fields.get("event_id")
-    if event_id is None:
-        return derived_id(*place)
-    return derived_id("event", contract, str(event_id))
+def _identities(contract: str, fields: list[dict[str, Any]], places: list[tuple[str, ...]]) -> list[str]:
+    of_event = event_ids(contract)
+    return [
+        derived_id(*place) if (event_id := one.get("event_id")) is None else of_event(str(event_id))
+        for one, place in zip(fields, places, strict=True)
+    ]
+
+
+def _refusal(outcome: InvalidInput | Refusal) -> Refusal:
+    return outcome if isinstance(outcome, Refusal) else Refusal("wrong_fields", str(outcome))
 
 
 def _score(scorer: Scorer, fields: list[dict[str, Any]], route: Route, ids: list[str]) -> list[Any]:

@@ -8,13 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from churn.bundle import Bundle
+from churn.columns import ColumnEncoder
 from churn.encoder import Cleaned, Encoder
 from churn.errors import FieldProblem, InvalidInput
 from churn.prediction import Prediction, Route
 
 IDENTITY_LIMIT = 200
 """Longest customer_id or event_id, in characters."""
+
+COLUMNWISE_FROM = 64
+"""From so many records on, columns are quicker than records (measured: even at 50, twice as fast at 1,000)."""
 
 
 class Prepared(NamedTuple):
@@ -33,6 +40,7 @@ class Scorer:
         self.encoder: Encoder = bundle.encoder
         self._now = now
         self._id_column = bundle.contract.id_column
+        self._by_columns = ColumnEncoder(bundle.encoder)
 
     def score(
         self, records: Sequence[Mapping[str, Any]], route: Route, prediction_ids: Sequence[str | None] | None = None
@@ -43,6 +51,8 @@ class Scorer:
         `latency_seconds` is the time of the whole batch, since no record is answered before it.
         """
         started = time.perf_counter()
+        if len(records) >= COLUMNWISE_FROM:
+            return self._score_columnwise(records, route, prediction_ids, started)
         outcomes: list[Any] = []
         valid: list[Prepared] = []
         for index, fields in enumerate(records):
@@ -66,12 +76,71 @@ class Scorer:
         """Answer records prepared by this scorer in one call of the model; `started` by time.perf_counter()."""
         if not prepared:
             return []
-        matrix = self.encoder.matrix([one.cleaned for one in prepared])
+        return self._answer(prepared, self.encoder.matrix([one.cleaned for one in prepared]), route, started)
+
+    def _score_columnwise(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        route: Route,
+        prediction_ids: Sequence[str | None] | None,
+        started: float,
+    ) -> list[Prediction | InvalidInput]:
+        """As `score`, by columns: a record without a proper identity goes by `prepare`, which says all its faults."""
+        identities = [self._identity_or_none(fields) for fields in records]
+        proper = [fields for fields, identity in zip(records, identities, strict=True) if identity is not None]
+        cleaned, matrix = self._by_columns.clean(proper)
+        of_proper = iter(cleaned)
+        outcomes: list[Any] = []
+        for index, (fields, identity) in enumerate(zip(records, identities, strict=True)):
+            outcome = self._refusal(fields) if identity is None else next(of_proper)
+            if isinstance(outcome, InvalidInput) or identity is None:
+                outcomes.append(outcome)
+            else:
+                prediction_id = prediction_ids[index] if prediction_ids else None
+                outcomes.append(Prepared(outcome, identity, prediction_id or new_id()))
+        prepared = [outcome for outcome in outcomes if isinstance(outcome, Prepared)]
+        predictions = iter(self._answer(prepared, matrix, route, started) if prepared else [])
+        return [outcome if isinstance(outcome, InvalidInput) else next(predictions) for outcome in outcomes]
+
+    def _identity_or_none(self, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            return self.identity(fields)
+        except InvalidInput:
+            return None
+
+    def _refusal(self, fields: Mapping[str, Any]) -> InvalidInput:
+        try:
+            self.prepare(fields)
+        except InvalidInput as error:
+            return error
+        raise AssertionError("a record without a proper identity was prepared")
+
+    def _answer(
+        self, prepared: Sequence[Prepared], matrix: NDArray[np.float32], route: Route, started: float
+    ) -> list[Prediction]:
         probabilities = self.bundle.probabilities(matrix).tolist()
         created_at = self._now()
         latency_seconds = time.perf_counter() - started
+        contract, threshold = self.bundle.contract, self.bundle.threshold
+        name, contract_hash, run_id = contract.name, contract.hash, self.bundle.run_id
         return [
-            self._prediction(one, probability, route, created_at, latency_seconds)
+            Prediction(
+                prediction_id=one.prediction_id,
+                created_at=created_at,
+                contract=name,
+                contract_hash=contract_hash,
+                model_run_id=run_id,
+                route=route,
+                features=one.cleaned.features,
+                missing=one.cleaned.missing,
+                unknown=one.cleaned.unknown,
+                ignored=one.cleaned.ignored,
+                churn_probability=probability,
+                churn=probability >= threshold,
+                threshold=threshold,
+                latency_seconds=latency_seconds,
+                **one.identity,
+            )
             for one, probability in zip(prepared, probabilities, strict=True)
         ]
 
@@ -112,34 +181,6 @@ class Scorer:
         except InvalidInput as error:
             return error.problems
         return ()
-
-    def _prediction(
-        self,
-        prepared: Prepared,
-        probability: float,
-        route: Route,
-        created_at: datetime,
-        latency_seconds: float,
-    ) -> Prediction:
-        contract, threshold = self.bundle.contract, self.bundle.threshold
-        cleaned = prepared.cleaned
-        return Prediction(
-            prediction_id=prepared.prediction_id,
-            created_at=created_at,
-            contract=contract.name,
-            contract_hash=contract.hash,
-            model_run_id=self.bundle.run_id,
-            route=route,
-            features=cleaned.features,
-            missing=cleaned.missing,
-            unknown=cleaned.unknown,
-            ignored=cleaned.ignored,
-            churn_probability=probability,
-            churn=probability >= threshold,
-            threshold=threshold,
-            latency_seconds=latency_seconds,
-            **prepared.identity,
-        )
 
 
 def new_id() -> str:

@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-import orjson
-
 from churn.metrics import AnswerMetrics, StreamMetrics
-from churn.prediction import Prediction, answer
+from churn.prediction import Prediction, answer_json
 from churn.raw_records import RawRecord, Refusal, score_raw
 from churn.scoring import Scorer
 from churn.store.interface import PredictionStore
@@ -140,7 +138,7 @@ def score_batch(scorer: Scorer, stream: str, records: Sequence[StreamRecord], lo
 
 def result_json(prediction: Prediction) -> bytes:
     """The record on the results stream: what an HTTP caller gets, and the route."""
-    return orjson.dumps({**answer(prediction), "route": prediction.route})
+    return answer_json(prediction, route=prediction.route)
 
 
 def _user_records(record: StreamRecord) -> list[Outcome | StreamRecord]:
