@@ -7,6 +7,7 @@ from typing import Any
 
 from churn.encoder import ENVELOPE
 from churn.errors import FieldProblem, InvalidInput
+from churn.prediction import id_text
 from churn.store.interface import PredictionStore
 from web_service.problems import Problem, invalid_fields
 
@@ -49,8 +50,7 @@ def _filled(items: list[tuple[int | None, Any]], contract: str, store: Predictio
 
 def _customer_id(item: Any) -> str | InvalidInput:
     value = item.get(ENVELOPE[0]) if isinstance(item, Mapping) else None
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if isinstance(value, str) and 0 < len(value) <= 200:
-        return value
+    customer_id = id_text(value)
+    if customer_id is not None:
+        return customer_id
     return InvalidInput([FieldProblem("customer_id", value, "a customer's id: text or a whole number; it is required")])

@@ -24,7 +24,7 @@ def explain(serving: Serving, body: Any) -> Any:
         if not isinstance(item, dict):
             raise Problem("invalid-fields", "expected an object with the contract's fields, or a list of such objects")
         try:
-            cleaned.append(serving.bundle.encoder.clean(item))
+            cleaned.append(serving.scorer.prepare(item).cleaned)  # refuses what /predict would refuse
         except InvalidInput as error:
             wrong.append((index if isinstance(body, list) else None, error))
     if wrong:

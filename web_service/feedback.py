@@ -7,11 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from churn.errors import FieldProblem, InvalidInput
-from churn.prediction import Label
+from churn.prediction import ID_LIMIT, Label, id_text
 from web_service.problems import Problem, invalid_fields
-
-ID_LIMIT = 200
-"""Longest id, in characters."""
 
 
 def labels_of(body: Any, contract: str, now: datetime, list_limit: int) -> list[Label]:
@@ -55,10 +52,9 @@ def _label(item: Any, contract: str, now: datetime) -> Label:
 
 def _id(item: Mapping[str, Any], name: str, problems: list[FieldProblem]) -> str | None:
     value = item.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if value is None or (isinstance(value, str) and 0 < len(value) <= ID_LIMIT):
-        return value
+    found = id_text(value)
+    if value is None or found is not None:
+        return found
     problems.append(FieldProblem(name, value, f"text of 1 to {ID_LIMIT} characters or a whole number"))
     return None
 

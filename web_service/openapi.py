@@ -9,16 +9,17 @@ from churn.contract import Contract
 from web_service import by_id, explain
 from web_service.openapi_schemas import answer_schemas, customer_by_id_schema, customer_schema, one_or_list, ref
 from web_service.problems import MEDIA_TYPE, TITLES
+from web_service.repeats import KEY_LIMIT
 
 API_VERSION = "1.0.0"
 IDEMPOTENCY_KEY: dict[str, Any] = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "Makes a retry return the first answer, logged once, also after a restart. A new one a request.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LIMIT, "pattern": "^[ -~]*$"},
 }
 BODY_PROBLEMS = ("not-json", "too-large", "not-json-media-type", "invalid-fields")
-LOGGED_PROBLEMS = (*BODY_PROBLEMS, "key-reused", "journal-full")
+LOGGED_PROBLEMS = (*BODY_PROBLEMS, "bad-request", "key-reused", "journal-full")
 
 
 def document(

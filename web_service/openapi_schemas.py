@@ -8,15 +8,15 @@ from typing import Any
 
 from churn.contract import LARGEST_NUMBER, Contract, Feature
 from churn.encoder import ENVELOPE
-from churn.scoring import IDENTITY_LIMIT
+from churn.prediction import ID_LIMIT, LARGEST_ID
 
 Schema = dict[str, Any]
 
 PROBABILITY: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 IDENTITY: Schema = {
     "anyOf": [
-        {"type": "string", "minLength": 1, "maxLength": IDENTITY_LIMIT},
-        {"type": "integer", "exclusiveMinimum": -(10**18), "exclusiveMaximum": 10**18},
+        {"type": "string", "minLength": 1, "maxLength": ID_LIMIT},
+        {"type": "integer", "exclusiveMinimum": -LARGEST_ID, "exclusiveMaximum": LARGEST_ID},
     ]
 }
 """An id as callers may write it; it is answered as text."""
@@ -65,7 +65,7 @@ def customer_by_id_schema(contract: Contract) -> Schema:
 
 def feature_schema(feature: Feature, contract: Contract) -> Schema:
     """What the encoder takes for one feature, no more and no less."""
-    forms = _forms(feature)
+    forms = _forms(feature, contract)
     if not feature.required:
         if feature.type not in ("category", "ordinal") or feature.strict:
             forms.append(_missing(contract))
@@ -75,7 +75,7 @@ def feature_schema(feature: Feature, contract: Contract) -> Schema:
     return {"description": words, **facts, **(forms[0] if len(forms) == 1 else {"anyOf": forms})}
 
 
-def _forms(feature: Feature) -> list[Schema]:
+def _forms(feature: Feature, contract: Contract) -> list[Schema]:
     if feature.is_numeric:
         low = -LARGEST_NUMBER if feature.minimum is None else feature.minimum
         high = LARGEST_NUMBER if feature.maximum is None else feature.maximum
@@ -89,8 +89,13 @@ def _forms(feature: Feature) -> list[Schema]:
     if feature.type == "ordinal":
         forms.append(index | {"description": "the level's index"})
     if not feature.strict:
-        forms.append({"type": "string", "description": "any other level counts as missing and is told under `unknown`"})
+        forms.append(_unknown_level(feature, contract))
     return forms
+
+
+def _unknown_level(feature: Feature, contract: Contract) -> Schema:
+    level: Schema = {"type": "string", "description": "any other level counts as missing and is told under `unknown`"}
+    return level | ({"not": {"pattern": _missing(contract)["pattern"]}} if feature.required else {})
 
 
 def _missing(contract: Contract) -> Schema:
@@ -187,13 +192,13 @@ def answer_schemas(contract: Contract) -> dict[str, Schema]:
             "Ground truth: whether a customer left. Give either prediction_id or customer_id.",
             {
                 "churned": _said("boolean", "Whether the customer left."),
-                "prediction_id": IDENTITY | {"description": "The prediction that this is the truth of."},
-                "customer_id": IDENTITY | {"description": "The customer; all predictions so far are meant."},
+                "prediction_id": _optional(IDENTITY, "The prediction that this is the truth of."),
+                "customer_id": _optional(IDENTITY, "The customer; all predictions so far are meant."),
                 "observed_at": {"type": ["string", "null"], "format": "date-time", "description": "Now, when absent."},
             },
             optional=("prediction_id", "customer_id", "observed_at"),
         )
-        | {"oneOf": [{"required": ["prediction_id"]}, {"required": ["customer_id"]}]},
+        | {"oneOf": [_only("prediction_id", "customer_id"), _only("customer_id", "prediction_id")]},
         "LabelOutcome": _object(
             "What became of the labels. Sending them again changes nothing.",
             {name: {"type": "integer", "minimum": 0} for name in ("matched", "changed", "unknown")},
@@ -201,6 +206,10 @@ def answer_schemas(contract: Contract) -> dict[str, Schema]:
         **_state_schemas(),
         **_problem_schemas(),
     }
+
+
+def _only(given: str, absent: str) -> Schema:
+    return {"required": [given], "properties": {given: IDENTITY, absent: {"type": "null"}}}
 
 
 def _state_schemas() -> dict[str, Schema]:

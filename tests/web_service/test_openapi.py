@@ -39,6 +39,10 @@ levels = ["low", "middle", "high"]
 [features.region]
 type = "category"
 levels = ["north", "south"]
+[features.segment]
+type = "category"
+levels = ["old", "new"]
+required = true
 [features.plan]
 type = "category"
 levels = ["basic", "plus"]
@@ -98,7 +102,7 @@ def test_a_required_number_has_its_range(every_type: Contract) -> None:
 
 def test_the_schema_of_a_feature_takes_exactly_what_the_encoder_takes(every_type: Contract) -> None:
     encoder = Encoder(every_type)
-    valid = {"age": 40, "plan": "basic"}
+    valid = {"age": 40, "segment": "old", "plan": "basic"}
     for feature in every_type.features:
         validator = Draft202012Validator(feature_schema(feature, every_type))
         for value in VALUES:
