@@ -60,7 +60,8 @@ class MongoStore(MongoShards):
         sample: int | None = None,
     ) -> Iterator[Prediction]:
         where = _where(contract=contract, model_run_id=model_run_id, start=start, end=end)
-        pages = self._pages(where) if sample is None else self._sample(where, sample)
+        size = PAGE if limit is None else max(1, min(PAGE, limit))
+        pages = self._pages(where, size) if sample is None else self._sample(where, sample)
         yield from islice((prediction for page in pages for prediction in _predictions(page)), limit)
 
     def count(
@@ -166,17 +167,17 @@ class MongoStore(MongoShards):
             document["expires_at"] = prediction.created_at + timedelta(days=days)
         return document
 
-    def _pages(self, where: Document) -> Iterator[list[Document]]:
+    def _pages(self, where: Document, size: int = PAGE) -> Iterator[list[Document]]:
         """Documents in order, a page a query: no cursor that a slow reader or a failover could lose."""
-        page = self._database.find("predictions", where, order=IN_ORDER, limit=PAGE)
+        page = self._database.find("predictions", where, order=IN_ORDER, limit=size)
         while page:
             yield page
-            if len(page) < PAGE:
+            if len(page) < size:
                 return
             created, prediction_id = page[-1]["created"], page[-1]["_id"]
             later = [{"created": {"$gt": created}}, {"_id": {"$gt": prediction_id}}]
-            after = {"$and": [where, {"created": {"$gte": created}, "$or": later}]}
-            page = self._database.find("predictions", after, order=IN_ORDER, limit=PAGE)
+            after = {**where, "created": {**where["created"], "$gte": created}, "$or": later}
+            page = self._database.find("predictions", after, order=IN_ORDER, limit=size)
 
     def _sample(self, where: Document, sample: int) -> Iterator[list[Document]]:
         """The smallest draws: chosen from the window's index alone, then fetched in order."""

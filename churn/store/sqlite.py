@@ -74,11 +74,13 @@ class SqliteStore(SqliteShards):
         limit: int | None = None,
         sample: int | None = None,
     ) -> Iterator[Prediction]:
-        where, values = _where(contract=contract, model_run_id=model_run_id, start=start, end=end)
         if sample is not None:
+            where, values = _where(contract=contract, model_run_id=model_run_id, start=start, end=end)
             yield from self._sample(where, values, sample, limit)
             return
-        for rows in _first(self._pages("predictions", where, values, "body"), limit):
+        where, values = _where(contract=contract, model_run_id=model_run_id, end=end)
+        size = PAGE if limit is None else max(1, min(PAGE, limit))
+        for rows in _first(self._pages("predictions", where, values, start, "body", size), limit):
             yield from _decoded([(body,) for *_, body in rows])
 
     def count(
@@ -123,8 +125,8 @@ class SqliteStore(SqliteShards):
     def labelled(
         self, contract: str, model_run_id: str | None, start: datetime, end: datetime
     ) -> Iterator[tuple[Prediction, Label]]:
-        where, values = _where(contract=contract, model_run_id=model_run_id, start=start, end=end)
-        for rows in self._pages(JOINED, f"{where} AND {HAS_LABEL}", values, f"{GROUND}, body"):
+        where, values = _where(contract=contract, model_run_id=model_run_id, end=end)
+        for rows in self._pages(JOINED, f"{where} AND {HAS_LABEL}", values, start, f"{GROUND}, body"):
             for _, _, *ground, body in rows:
                 yield from _with_label(body, *truth(ground))
 
@@ -177,18 +179,23 @@ class SqliteStore(SqliteShards):
         with self._database.read() as connection:
             return connection.execute(query, values).fetchall()
 
-    def _pages(self, source: str, where: str, values: Sequence[Any], columns: str) -> Iterator[list[Any]]:
-        """Rows (created, prediction_id, *columns) in order, a page a query, so that no read stays open for long."""
-        created, prediction_id = -(1 << 63), ""
+    def _pages(
+        self, source: str, where: str, values: Sequence[Any], start: datetime, columns: str, size: int = PAGE
+    ) -> Iterator[list[Any]]:
+        """Rows (created, prediction_id, *columns) from `start` in order, a page a query: no read stays open for long.
+
+        Each page has one lower bound of time, where the last one ended; beside a second one, SQLite would take either
+        and read the window from its start again and again."""
+        created, prediction_id = microseconds(start), ""
+        query = (
+            f"SELECT created, prediction_id, {columns} FROM {source} WHERE {where} "  # noqa: S608 own text
+            "AND created >= ? AND (created > ? OR prediction_id > ?) ORDER BY created, prediction_id LIMIT ?"
+        )
         while True:
-            query = (
-                f"SELECT created, prediction_id, {columns} FROM {source} WHERE {where} "  # noqa: S608 own text
-                "AND created >= ? AND (created > ? OR prediction_id > ?) ORDER BY created, prediction_id LIMIT ?"
-            )
-            rows = self._rows(query, [*values, created, created, prediction_id, PAGE])
+            rows = self._rows(query, [*values, created, created, prediction_id, size])
             if rows:
                 yield rows
-            if len(rows) < PAGE:
+            if len(rows) < size:
                 return
             created, prediction_id = rows[-1][:2]
 

@@ -120,7 +120,7 @@ def test_windows_counts_and_samples_are_answered_from_an_index(tmp_path: Path) -
     store = SqliteStore(tmp_path / "store.db")
     store.check()
     plans = {
-        "SELECT count(*) FROM predictions WHERE contract = 'c' AND model_run_id = 'r' AND created > 1": "COVERING INDEX",
+        "SELECT count(*) FROM predictions WHERE contract = 'c' AND model_run_id = 'r' AND created > 1": "COVERING",
         "SELECT rowid FROM predictions WHERE contract = 'c' AND created >= 1 ORDER BY draw LIMIT 9": "COVERING INDEX",
         "SELECT body FROM predictions WHERE contract = 'c' AND created >= 1 ORDER BY created, prediction_id": (
             "predictions_by_window"
