@@ -28,15 +28,17 @@ def bars(column: Column, reference: Counts, window: Counts) -> Bars:
         return Bars("values", ["lower", *labels, "higher"], *(shares(c).tolist() for c in cells))
     low, high = column.edges[0], column.edges[-1]
     cuts = np.linspace(low, high, STRETCHES + 1)
-    labels = [f"{number(a)} to {number(b)}" for a, b in pairwise(cuts.tolist())]
+    shown = [number(cut, high - low) for cut in cuts.tolist()]
     spread = [_spread(column, counts, cuts) for counts in (reference, window)]
-    names = [f"below {number(low)}", *labels, f"above {number(high)}"]
+    names = [f"below {shown[0]}", *(f"{a} to {b}" for a, b in pairwise(shown)), f"above {shown[-1]}"]
     return Bars("steps", names, *(shares(c).tolist() for c in spread))
 
 
-def number(value: float) -> str:
-    """A number as an axis shows it: 12,500 or 0.037."""
-    if value == 0 or 1_000 <= abs(value) < 1e9:
+def number(value: float, span: float = 0.0) -> str:
+    """A number as an axis of this span shows it: 12,500 or 0.037, and 0 for what is nothing beside the span."""
+    if abs(value) <= span / 1_000:
+        return "0"
+    if 1_000 <= abs(value) < 1e9:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 

@@ -11,6 +11,15 @@ from reporting.document import ColumnReport, Report
 LARGE_CHARTS = 12
 """A page stays small and readable: more drifted columns are in the table only."""
 SMALL_CHARTS = 100
+METHODS = {
+    "ks": "Kolmogorov-Smirnov test",
+    "rank_sum": "rank-sum test",
+    "chi_square": "chi-square test",
+    "exact": "exact test",
+    "missing_share": "share of missing values",
+    "unknown_share": "share of unknown levels",
+}
+"""The most significant test of a column, in words."""
 
 
 def drifted_section(report: Report) -> str:
@@ -40,8 +49,8 @@ def _card(column: ColumnReport) -> str:
 def _found(column: ColumnReport) -> str:
     if column.p_value is None or column.effect is None:
         return column.reason
-    method = (column.method or "").replace("_", " ")
-    return f"Chance {chance(column.p_value)}, effect {column.effect:.3f}, by {method}"
+    method = METHODS.get(column.method or "", column.method or "no test")
+    return f"Chance {chance(column.p_value)}, effect {column.effect:.3f}; {method}"
 
 
 def _missing_words(column: ColumnReport) -> str:

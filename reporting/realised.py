@@ -29,12 +29,11 @@ def realised(pairs: Iterable[tuple[Prediction, Label]], decision: Decision | Non
     figures = {
         "auc": _auc(probability, churned),
         "log_loss": _log_loss(probability, churned),
+        **({"precision": caught / int(flagged.sum())} if flagged.any() else {}),
         "recall": caught / leavers,
         "churn_rate": leavers / len(rows),
         "mean_probability": float(probability.mean()),
     }
-    if flagged.any():
-        figures["precision"] = caught / int(flagged.sum())
     if decision is not None:
         figures["profit"] = decision.profit(caught, int(flagged.sum()) - caught)
     return Labels(len(rows), leavers, figures)

@@ -64,12 +64,15 @@ def labels_section(report: Report) -> str:
     if not labels.figures:
         return f"<section><h2>Realised performance</h2><p>{escape(coverage)} {escape(labels.reason)}</p></section>"
     currency = report.money.currency if report.money else ""
+    intervals = bool(labels.intervals)
     rows = "".join(
         f"<tr><td>{escape(FIGURES.get(name, name))}</td>"
-        f'<td class="n">{escape(_figure(name, value, currency))}</td><td class="n">{_interval(report, name)}</td></tr>'
+        f'<td class="n">{escape(_figure(name, value, currency))}</td>'
+        + (f'<td class="n">{_interval(report, name)}</td></tr>' if intervals else "</tr>")
         for name, value in labels.figures.items()
     )
-    head = '<thead><tr><th>Figure</th><th class="n">Value</th><th class="n">95 % interval</th></tr></thead>'
+    last = '<th class="n">95 % interval</th>' if intervals else ""
+    head = f'<thead><tr><th>Figure</th><th class="n">Value</th>{last}</tr></thead>'
     return (
         f"<section><h2>Realised performance</h2><p>{escape(coverage)}</p>"
         f"<table>{head}<tbody>{rows}</tbody></table></section>"
