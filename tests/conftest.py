@@ -30,3 +30,9 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(bundle_folder: Path) -> Bundle:
     return load_bundle(bundle_folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One clear line about what this machine could not show."""
+    if not os.environ.get("MONGODB_URI"):
+        terminalreporter.write_line("MONGODB_URI is not set: the store was tested on SQLite only")
