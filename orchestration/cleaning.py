@@ -45,7 +45,7 @@ class Cleaner:
 
     def _clean_column(self, feature: Feature, texts: pd.Series, cleaned: CleanedChunk) -> None:
         convert = self._number if feature.is_numeric else self._level
-        converted = {text: convert(feature, text) for text in texts.unique()}
+        converted = {text: convert(feature, text) for text in set(texts)}  # pandas' unique() takes '\0' for ''
         dtype: Any = "float64" if feature.is_numeric else object
         cleaned.frame[feature.name] = pd.Series([converted[text][0] for text in texts], dtype=dtype, index=texts.index)
         states = {state for _, state in converted.values()}

@@ -38,7 +38,7 @@ def store(s3: Any) -> FeatureStore:
 class Version:
     """Files of a version, ready to be written."""
 
-    def __init__(self, folder: Path, token: str = "0a1b2c3d", now: datetime = NOW) -> None:
+    def __init__(self, folder: Path, digits: str = "0a1b2c3d", now: datetime = NOW) -> None:
         self.frame = pd.DataFrame({"customer_id": ["1", "2"], "age": [30, 40], "churned": [True, False]})
         self.features, self.quarantine = folder / "features.parquet", folder / "quarantine.parquet"
         self.frame.to_parquet(self.features, index=False)
@@ -46,7 +46,7 @@ class Version:
         self.manifest = Manifest(
             contract="shop",
             contract_sha256="c" * 64,
-            version=new_version(now, token),
+            version=new_version(now, digits),
             rows=2,
             churned_rows=1,
             quarantined_rows=1,

@@ -26,7 +26,9 @@ class FolderRegistry(Registry):
         if run_or_alias not in (self.bundle.run_id, "champion"):
             raise RunNotFound(run_or_alias, self.tracking_uri)
         digest = self.bundle.digest
-        return RegisteredModel(self.bundle.run_id, "m-1", digest, self.bundle.contract.name, self.bundle.contract.sha256)
+        return RegisteredModel(
+            self.bundle.run_id, "m-1", digest, self.bundle.contract.name, self.bundle.contract.sha256
+        )
 
     def download(self, model: RegisteredModel, folder: Path) -> None:
         self.downloads += 1

@@ -25,7 +25,9 @@ def test_each_part_has_its_share_of_both_classes() -> None:
     frame = customers(200, 800)
     parts = split(frame, seed=7)
 
-    shares = [(len(part), int(frame["churned"].iloc[part].sum())) for part in (parts.train, parts.validation, parts.test)]
+    shares = [
+        (len(part), int(frame["churned"].iloc[part].sum())) for part in (parts.train, parts.validation, parts.test)
+    ]
     assert shares == [(600, 120), (200, 40), (200, 40)]
 
 
