@@ -18,6 +18,8 @@ from churn.store.mongo_shards import MongoShards
 from churn.store.records import document_text, draw, finite, from_microseconds, microseconds, restored
 
 PAGE = 1_000
+READ_PAGE = 4_000
+"""Some wire-compatible servers sort the rest of the window for every page: fewer pages, still few megabytes."""
 IN_ORDER = [("created", 1), ("_id", 1)]
 
 
@@ -60,7 +62,7 @@ class MongoStore(MongoShards):
         sample: int | None = None,
     ) -> Iterator[Prediction]:
         where = _where(contract=contract, model_run_id=model_run_id, start=start, end=end)
-        size = PAGE if limit is None else max(1, min(PAGE, limit))
+        size = READ_PAGE if limit is None else max(1, min(READ_PAGE, limit))
         pages = self._pages(where, size) if sample is None else self._sample(where, sample)
         yield from islice((prediction for page in pages for prediction in _predictions(page)), limit)
 
@@ -167,7 +169,7 @@ class MongoStore(MongoShards):
             document["expires_at"] = prediction.created_at + timedelta(days=days)
         return document
 
-    def _pages(self, where: Document, size: int = PAGE) -> Iterator[list[Document]]:
+    def _pages(self, where: Document, size: int = READ_PAGE) -> Iterator[list[Document]]:
         """Documents in order, a page a query: no cursor that a slow reader or a failover could lose."""
         page = self._database.find("predictions", where, order=IN_ORDER, limit=size)
         while page:

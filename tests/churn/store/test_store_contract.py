@@ -180,7 +180,7 @@ def test_a_window_can_be_of_one_model(store: PredictionStore, contract: str, mak
 
 
 def test_a_window_of_many_equal_times_is_read_once_each(store: PredictionStore, contract: str, make: Make) -> None:
-    predictions = [make(f"{number:05}") for number in range(2_500)]
+    predictions = [make(f"{number:05}") for number in range(4_500)]
     store.save(predictions)
 
     assert list(store.window(contract, None, NOON, NOON + HOUR)) == predictions
