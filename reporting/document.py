@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from churn.errors import ReportError
+from churn.performance import Performance
 
 FORMAT_VERSION = 1
 
@@ -66,22 +67,9 @@ class SecondOpinion:
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """Ground truth that has come for the window's predictions, and the realised performance where there is enough.
-
-    `figures` are shares from 0 to 1 but for log loss and profit, which is in the contract's currency.
-    """
-
-    rows: int
-    churned: int
-    figures: dict[str, float] = field(default_factory=dict)
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Money:
-    """What acting on the window's answers is worth, expected from the calibrated probabilities, in `currency`."""
+    """What acting on the window's answers is worth, expected from the probabilities before labels come, in
+    `currency`; `low` and `high` are where it falls in 95 of 100 such windows, where that can be told."""
 
     currency: str
     contacted: int
@@ -89,6 +77,8 @@ class Money:
     offer_cost: float
     kept_value: float
     success_rate: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +129,8 @@ class Report:
     columns: list[ColumnReport] = field(default_factory=list)
     score: Bars | None = None
     timeline: list[Slot] = field(default_factory=list)
-    labels: Labels | None = None
+    estimated: Performance | None = None
+    realised: Performance | None = None
     money: Money | None = None
     evidently: SecondOpinion | None = None
     changes: list[str] = field(default_factory=list)

@@ -8,7 +8,8 @@ from html import escape
 from reporting.charts import percent
 from reporting.column_sections import columns_section, drifted_section
 from reporting.document import NO_RUN, Report
-from reporting.sections import answers_section, evidently_section, labels_section
+from reporting.performance_section import performance_section
+from reporting.sections import answers_section, evidently_section
 from reporting.style import STYLE
 from reporting.window import Window, readable
 
@@ -19,7 +20,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 def summary_page(report: Report) -> str:
     """A whole HTML document that fetches nothing; links lead to the files beside it."""
     body = [_head(report), "<main>", _state(report), _tiles(report)]
-    body += [_changes(report), drifted_section(report), answers_section(report), labels_section(report)]
+    body += [_changes(report), drifted_section(report), answers_section(report), performance_section(report)]
     body += [columns_section(report), evidently_section(report), _about(report), "</main>"]
     return document(f"{report.title}, {readable(report.start)}", "".join(body), POLICY)
 
@@ -82,8 +83,11 @@ def _tiles(report: Report) -> str:
     if report.money:
         profit = f"{report.money.expected_profit:,.0f}".replace("-", "−")
         tiles.append((f"{profit} {report.money.currency}", "expected profit", "if all of them get the offer"))
-    if report.labels and "auc" in report.labels.figures:
-        tiles.append((f"{report.labels.figures['auc']:.3f}", "realised AUC", f"{report.labels.rows:,} labels"))
+    if report.realised and "auc" in report.realised.figures:
+        auc = report.realised.figures["auc"].value
+        tiles.append((f"{auc:.3f}", "realised AUC", f"{report.realised.rows:,} labels"))
+    elif report.estimated and "auc" in report.estimated.figures:
+        tiles.append((f"{report.estimated.figures['auc'].value:.3f}", "estimated AUC", "before labels come"))
     cells = [
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span><span>{escape(more)}</span></div>'
         for value, name, more in tiles

@@ -17,6 +17,7 @@ from churn.drift import WindowVerdict, broken, judge
 from churn.errors import ChurnwatchError, ContractError, EvidentlyFailed
 from churn.evidently_report import EvidentlyResult, evidently_job
 from churn.histogram import Profile
+from churn.performance import Performance
 from churn.store.interface import PredictionStore
 from reporting.bars import shares
 from reporting.columns import column_reports
@@ -24,14 +25,13 @@ from reporting.document import (
     NO_RUN,
     Bars,
     Figures,
-    Labels,
     Money,
     Report,
     SecondOpinion,
     Slot,
     State,
 )
-from reporting.realised import realised
+from reporting.performances import estimated_of, realised_of
 from reporting.tally import SCORE_CELLS, SLOTS, Tally, score_counts
 from reporting.window import Window
 
@@ -99,14 +99,19 @@ def build_report(
         budget=rules.budget,
         columns=column_reports(contract, tally, verdict, profile),
         timeline=_timeline(tally),
-        money=_money(contract, tally),
     )
     if not tally.rows:
         return report
-    report = replace(report, score=_score(bundle, tally), labels=_labels(store, contract, report))
-    if bundle is None:
-        return report
-    return replace(report, evidently=_second_opinion(second_opinion, bundle, tally, folder))
+    pairs = store.labelled(contract_name, run, window.start, window.end)
+    expected = estimated_of(bundle, tally, rules.seed) if bundle else None
+    return replace(
+        report,
+        score=_score(bundle, tally),
+        estimated=expected,
+        realised=realised_of(pairs, tally.rows, contract.decision if contract else None),
+        money=_money(contract, tally, expected),
+        evidently=_second_opinion(second_opinion, bundle, tally, folder) if bundle else None,
+    )
 
 
 def _bundle(load_bundle: LoadBundle, run: str, contract: str) -> tuple[Bundle | None, Profile | None, str]:
@@ -171,24 +176,23 @@ def _score(bundle: Bundle | None, tally: Tally) -> Bars:
     return Bars("steps", labels, reference, shares(tally.score_counts).tolist())
 
 
-def _money(contract: Contract | None, tally: Tally) -> Money | None:
-    if contract is None or not tally.rows:
+def _money(contract: Contract | None, tally: Tally, expected: Performance | None) -> Money | None:
+    if contract is None:
         return None
     decision = contract.decision
     leavers = tally.flagged_probability_sum
+    plain = decision.profit(leavers, tally.flagged - leavers)
+    profit = expected.figures.get("profit") if expected else None
     return Money(
         currency=decision.currency,
         contacted=tally.flagged,
-        expected_profit=decision.profit(leavers, tally.flagged - leavers),
+        expected_profit=profit.value if profit else plain,
         offer_cost=decision.offer_cost,
         kept_value=decision.kept_value,
         success_rate=decision.success_rate,
+        low=profit.low if profit else None,
+        high=profit.high if profit else None,
     )
-
-
-def _labels(store: PredictionStore, contract: Contract | None, report: Report) -> Labels | None:
-    pairs = store.labelled(report.contract, report.model_run_id, report.start, report.end)
-    return realised(pairs, contract.decision if contract else None)
 
 
 def _second_opinion(ask: SecondOpinionOf, bundle: Bundle, tally: Tally, folder: Path) -> SecondOpinion:

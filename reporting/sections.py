@@ -1,4 +1,4 @@
-"""The summary's sections on answers, ground truth, money and Evidently."""
+"""The summary's sections on answers, money and Evidently."""
 
 from __future__ import annotations
 
@@ -8,18 +8,6 @@ from reporting import charts
 from reporting.charts import PARTS, TWO_SIDES, key, percent
 from reporting.document import Report, SecondOpinion
 from reporting.window import readable
-
-FIGURES = {
-    "auc": "AUC",
-    "log_loss": "Log loss",
-    "precision": "Precision",
-    "recall": "Recall",
-    "calibration_error": "Calibration error",
-    "churn_rate": "Left in truth",
-    "mean_probability": "Mean probability",
-    "profit": "Profit",
-}
-SHARES = {"precision", "recall", "churn_rate", "mean_probability"}
 
 
 def answers_section(report: Report) -> str:
@@ -45,52 +33,6 @@ def answers_section(report: Report) -> str:
         f'<section><h2>Answers</h2><div class="pair">{score}<div><h3>Traffic</h3>{key(*PARTS)}{traffic}</div></div>'
         f"{_money_note(report)}{latency}</section>"
     )
-
-
-def labels_section(report: Report) -> str:
-    """Realised performance, or the sentence that says why there is none."""
-    if not report.figures.rows:
-        return ""
-    labels = report.labels
-    if labels is None:
-        return (
-            "<section><h2>Realised performance</h2><p>No ground truth has come for these predictions yet. "
-            'Post it to <span class="mono">/feedback</span>, then make this report again.</p></section>'
-        )
-    coverage = (
-        f"{labels.rows:,} of {report.figures.rows:,} predictions have ground truth "
-        f"({percent(labels.rows / report.figures.rows)}); {labels.churned:,} left."
-    )
-    if not labels.figures:
-        return f"<section><h2>Realised performance</h2><p>{escape(coverage)} {escape(labels.reason)}</p></section>"
-    currency = report.money.currency if report.money else ""
-    intervals = bool(labels.intervals)
-    rows = "".join(
-        f"<tr><td>{escape(FIGURES.get(name, name))}</td>"
-        f'<td class="n">{escape(_figure(name, value, currency))}</td>'
-        + (f'<td class="n">{_interval(report, name)}</td></tr>' if intervals else "</tr>")
-        for name, value in labels.figures.items()
-    )
-    last = '<th class="n">95 % interval</th>' if intervals else ""
-    head = f'<thead><tr><th>Figure</th><th class="n">Value</th>{last}</tr></thead>'
-    return (
-        f"<section><h2>Realised performance</h2><p>{escape(coverage)}</p>"
-        f"<table>{head}<tbody>{rows}</tbody></table></section>"
-    )
-
-
-def _figure(name: str, value: float, currency: str) -> str:
-    if name == "profit":
-        return f"{value:,.0f} {currency}".replace("-", "−")
-    return percent(value) if name in SHARES else f"{value:.3f}"
-
-
-def _interval(report: Report, name: str) -> str:
-    interval = report.labels.intervals.get(name) if report.labels else None
-    if interval is None:
-        return "–"
-    currency = report.money.currency if report.money else ""
-    return escape(" to ".join(_figure(name, end, currency) for end in interval))
 
 
 def _money_note(report: Report) -> str:

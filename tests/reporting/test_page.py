@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from churn.performance import Figure, Performance
 from reporting.document import (
     Bars,
     ColumnReport,
     Figures,
-    Labels,
     Money,
     Report,
     SecondOpinion,
@@ -97,7 +97,10 @@ def report(columns: int = 3, text: str = "plain", state: State = "ok", rows: int
         columns=reports,
         score=Bars("steps", [str(i) for i in range(20)], [0.05] * 20, [0.05] * 20),
         timeline=[Slot(DAY + index * timedelta(hours=1), 20, 4) for index in range(24)],
-        labels=Labels(100, 20, {"auc": 0.9, "profit": -12.0, text: 0.1}, {"auc": (0.85, 0.95)}),
+        estimated=Performance("estimated", 500, 1.0, text),
+        realised=Performance(
+            "realised", 100, 0.2, "", {"auc": Figure(0.9, 0.85, 0.95), "profit": Figure(-12.0, -30.0, 5.0)}
+        ),
         money=Money(text, 100, -1_234.5, 25, 300, 0.3),
         evidently=SecondOpinion(
             [{"column": text, "method": text, "score": 0.1, "threshold": 0.2, "drifted": True}],
@@ -172,9 +175,9 @@ def test_money_and_labels_are_told_with_sign_interval_and_coverage() -> None:
     page = summary_page(report())
 
     assert "−1,234 plain" in page
-    assert "100 of 500 predictions have ground truth (20 %); 20 left." in page
-    assert '<td>AUC</td><td class="n">0.900</td><td class="n">0.850 to 0.950</td>' in page
-    assert '<td>Profit</td><td class="n">−12 plain</td><td class="n">–</td>' in page
+    assert "100 of 500 predictions have ground truth (20 %). It is early:" in page
+    assert '<td>AUC</td><td class="n">0.900 (0.850 to 0.950)</td>' in page
+    assert '<td>Profit</td><td class="n">−12 plain (−30 to 5)</td>' in page
 
 
 def test_the_second_opinion_says_where_it_differs() -> None:

@@ -71,16 +71,34 @@ def test_a_quiet_window_is_quiet(maker: Maker, send: Send, day: Window, tmp_path
     assert sum(slot.rows for slot in report.timeline) == 1_000
 
 
-def test_the_expected_profit_follows_from_the_probabilities(
+def test_the_expected_profit_is_the_estimated_one(maker: Maker, send: Send, day: Window, tmp_path: Path) -> None:
+    flagged = [prediction for prediction in send(400) if prediction.churn]
+    report = report_on(maker, day, tmp_path)
+
+    assert report.money is not None
+    assert report.estimated is not None
+    profit = report.estimated.figures["profit"]
+    assert report.money.contacted == len(flagged)
+    assert (report.money.low, report.money.expected_profit, report.money.high) == (
+        profit.low,
+        profit.value,
+        profit.high,
+    )
+
+
+def test_without_a_bundle_the_profit_follows_from_the_probabilities(
     maker: Maker, send: Send, day: Window, tmp_path: Path
 ) -> None:
-    flagged = [prediction for prediction in send(400) if prediction.churn]
-    money = report_on(maker, day, tmp_path).money
+    def gone(run: str, contract: str) -> Bundle:
+        raise BundleRefused(run, "gone")
 
-    assert money is not None
+    flagged = [prediction for prediction in send(400) if prediction.churn]
+    report = report_on(replace(maker, load_bundle=gone), day, tmp_path)
+
     leavers = sum(prediction.churn_probability for prediction in flagged)
-    assert money.contacted == len(flagged)
-    assert money.expected_profit == pytest.approx(0.3 * 300 * leavers - 25 * len(flagged))
+    assert report.estimated is None
+    assert report.money is not None
+    assert report.money.expected_profit == pytest.approx(0.3 * 300 * leavers - 25 * len(flagged))
 
 
 def test_ground_truth_gives_the_realised_figures(
@@ -89,12 +107,12 @@ def test_ground_truth_gives_the_realised_figures(
     predictions = send(200)
     labels = [Label(prediction_id=p.prediction_id, churned=p.churn, observed_at=day.end) for p in predictions[:150]]
     store.label(labels)
-    found = report_on(maker, day, tmp_path).labels
+    found = report_on(maker, day, tmp_path).realised
 
     assert found is not None
-    assert (found.rows, found.churned) == (150, sum(label.churned for label in labels))
-    assert found.figures["auc"] == found.figures["precision"] == found.figures["recall"] == 1.0
-    assert found.figures["profit"] == pytest.approx((0.3 * 300 - 25) * found.churned)
+    assert (found.rows, found.coverage, found.mature) == (150, 0.75, False)
+    assert [found.figures[name].value for name in ("auc", "precision", "recall")] == [1.0, 1.0, 1.0]
+    assert found.figures["profit"].value == pytest.approx((0.3 * 300 - 25) * sum(label.churned for label in labels))
 
 
 def test_few_labels_are_counted_but_not_made_into_figures(
@@ -102,7 +120,7 @@ def test_few_labels_are_counted_but_not_made_into_figures(
 ) -> None:
     predictions = send(200)
     store.label([Label(prediction_id=predictions[0].prediction_id, churned=True, observed_at=day.end)])
-    found = report_on(maker, day, tmp_path).labels
+    found = report_on(maker, day, tmp_path).realised
 
     assert found is not None
     assert found.figures == {}
