@@ -19,7 +19,7 @@ Shares = NDArray[np.float64]
 SMALLEST_EXPECTED = 5.0
 """A chi-square cell must expect so many rows in each sample; rarer cells are pooled (W. G. Cochran, Biometrics 10,
 1954)."""
-LARGEST_EXACT = 20_000
+LARGEST_EXACT = 2_000
 """Above so many rows in its smaller margin, an exact two-share test gives way to chi-square, which then equals it."""
 
 

@@ -14,6 +14,8 @@ from monitoring.truth import RunTruth
 from monitoring.watch import RunState
 
 SECONDS_A_DAY = 86_400.0
+SHORTEST_PACE_SECONDS = 60.0
+"""A window by count may be a burst of a moment: its pace says nothing about a day."""
 Series = dict[tuple[str, ...], float]
 Extra = Mapping[tuple[str, ...], float]
 """Scores from elsewhere: (contract, model_run_id, feature, method) -> value."""
@@ -158,8 +160,11 @@ def _performance(
             continue
         for name, figure in performance.figures.items():
             if name == "profit":
-                days = max((judged.window.end - judged.window.start).total_seconds(), 1.0) / SECONDS_A_DAY
-                collected[metrics.profit_per_day][*labels, performance.kind] = figure.value / days
+                seconds = (judged.window.end - judged.window.start).total_seconds()
+                if seconds >= SHORTEST_PACE_SECONDS:
+                    collected[metrics.profit_per_day][*labels, performance.kind] = (
+                        figure.value * SECONDS_A_DAY / seconds
+                    )
                 continue
             for bound in ("value", "low", "high"):
                 series = (*labels, name, performance.kind, bound)

@@ -31,7 +31,7 @@ def render(document: dict[str, Any]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Churnwatch: the watch</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="refresh" content="15"><style>{STYLE}</style></head><body>'
-        f'<h1>The watch</h1><p class="dim">As of {escape(document["at"])}. '
+        f'<h1>The watch</h1><p class="dim">As of {_time(document["at"])} UTC. '
         'The same as <a href="/metrics">metrics</a> and as <a href="/status.json">JSON</a>.</p>'
         f"{runs}</body></html>"
     )
@@ -66,7 +66,7 @@ def _run(run: dict[str, Any]) -> str:
     if window:
         routes = ", ".join(f"{rows:,} {escape(route)}" for route, rows in sorted(window["routes"].items()))
         parts.append(
-            f'<p class="dim">Newest window: {escape(window["start"])} to {escape(window["end"])}, '
+            f'<p class="dim">Newest window: {_time(window["start"])} to {_time(window["end"])} UTC, '
             f"{window['rows']:,} rows ({routes}). {_verdicts(run['history'])}</p>"
         )
     parts += _performance(run["performance"])
@@ -97,6 +97,10 @@ def _performance(performance: dict[str, Any]) -> list[str]:
         before, after = concept["error_before"], concept["error_after"]
         lines.append(f'<p class="bad">▲ concept drift: wrong decisions rose from {before:.1%} to {after:.1%}</p>')
     return lines
+
+
+def _time(iso: str) -> str:
+    return escape(iso[:19].replace("T", " "))
 
 
 def _verdicts(history: Sequence[dict[str, Any]]) -> str:
