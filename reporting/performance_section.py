@@ -54,7 +54,9 @@ def _coverage(report: Report) -> str:
 
 def _table(report: Report, told: list[Performance]) -> str:
     currency = report.money.currency if report.money else ""
-    head = "".join(f'<th class="n">{performance.kind.capitalize()}</th>' for performance in told)
+    head = "".join(
+        f'<th class="n">{performance.kind.capitalize()}, {performance.rows:,} rows</th>' for performance in told
+    )
     rows = []
     for name, title in FIGURES.items():
         if not any(name in performance.figures for performance in told):
