@@ -61,7 +61,7 @@ class WebSettings(Settings):
     web_host: str = Field("127.0.0.1", description="Address to bind. Outside loopback, API keys are demanded.")
     web_port: int = Field(9696, ge=0, le=65535, description="Port of the HTTP service.")
     web_workers: int = Field(2, ge=1, le=64, description="Worker processes.")
-    web_threads: int = Field(32, ge=1, le=512, description="Threads a worker; each waits for one group's fsync.")
+    web_threads: int = Field(8, ge=1, le=512, description="Threads a worker for all but the plain POST /predict.")
     web_max_body_bytes: int = Field(16 << 20, gt=0, description="Larger bodies are answered 413.")
     web_max_list: int = Field(10_000, gt=0, description="Longer lists are answered 413.")
     web_keys: Literal["auto", "always", "never"] = Field(

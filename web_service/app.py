@@ -23,7 +23,6 @@ from web_service.pages import Page, Pages
 from web_service.problems import MEDIA_TYPE, Problem, of_error
 from web_service.service import PredictionService
 from web_service.serving import utc_now
-from web_service.shortcut import PredictShortcut
 from web_service.strict_json import NotJson, parse
 
 log = structlog.get_logger()
@@ -44,8 +43,9 @@ class Parts:
     now: Callable[[], datetime] = utc_now
 
 
-def create_app(parts: Parts, shortcut: bool = True) -> Flask:
-    """The application. Without `shortcut`, POST /predict goes through Flask's routing too, with the same bytes."""
+def create_app(parts: Parts) -> Flask:
+    """The application: every route, for any WSGI server. web_service/front.py answers the plain POST /predict before
+    it, with the same bytes."""
     app = Flask("web_service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = parts.body_limit
     _add_errors(app)
@@ -54,8 +54,6 @@ def create_app(parts: Parts, shortcut: bool = True) -> Flask:
     _add_feedback(app, parts)
     _add_state(app, parts)
     _add_pages(app, Pages(parts.service.model, parts.service.list_limit, parts.gate.keys is not None))
-    if shortcut:
-        app.wsgi_app = PredictShortcut(app.wsgi_app, parts.service, parts.gate, parts.body_limit)  # type: ignore[method-assign]
     return app
 
 

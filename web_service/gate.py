@@ -1,4 +1,4 @@
-"""Who may come in, and how often: API keys and rate limits, the same for the short way and for Flask."""
+"""Who may come in, and how often: API keys and rate limits."""
 
 from __future__ import annotations
 
@@ -35,11 +35,14 @@ class Gate:
         self._limit = limit
         self._per_second = per_second
 
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may come in, as often as they like."""
+        return self.keys is None and self._limit is None
+
     def admit(self, environ: dict[str, Any]) -> str:
         """The client's name (empty without keys). Raises Problem: no-key, key-revoked, too-many-requests."""
-        if CLIENT in environ:
-            return str(environ[CLIENT])
-        if self.keys is None and self._limit is None:
+        if self.is_open:
             return ""
         path = environ["PATH_INFO"]
         if path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):

@@ -1,7 +1,7 @@
 """Starts the service: proves that it can serve before a port is bound, then hands over to the WSGI server.
 
-granian led seven WSGI servers tried (requests a second of an empty Flask route with two workers: 5,261; gevent 3,764,
-gunicorn sync 2,930, waitress 1,689). It is the only home of granian; any other WSGI server can serve `load_app`.
+granian led seven servers tried (requests a second of an empty Flask route with two workers: 5,261; gevent 3,764,
+gunicorn sync 2,930, waitress 1,689). It carries both the front and Flask behind it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from churn.model_cache import open_model
 from churn.registry import Registry
 from churn.settings import JournalSettings, ModelSettings, StoreSettings, WebSettings
 from web_service.keys import KeyFile
-from web_service.worker import WorkerPlan, load_app
+from web_service.worker import WorkerPlan, load_front
 
 log = structlog.get_logger()
 RESPAWN_SECONDS = 0.2
@@ -107,19 +107,18 @@ def _plan(
 
 
 def _loader(plan: WorkerPlan) -> Callable[[], Any]:
-    return functools.partial(load_app, plan)
+    return functools.partial(load_front, plan)
 
 
 def _server(plan: WorkerPlan) -> Any:
     # A fresh interpreter for each worker: forking one that has loaded XGBoost's thread pool can hang the child.
     multiprocessing.set_start_method("spawn", force=True)
     return Server(
-        "web_service.worker:load_app",
+        "web_service.worker:load_front",
         address=plan.web.web_host,
         port=plan.web.web_port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
         workers=plan.web.web_workers,
-        blocking_threads=plan.web.web_threads,
         respawn_failed_workers=True,
         respawn_interval=RESPAWN_SECONDS,
         workers_kill_timeout=STOP_SECONDS,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -14,7 +14,6 @@ from churn.errors import FieldProblem, InvalidInput, JournalFull
 from churn.metrics import AnswerMetrics
 from churn.prediction import Prediction, Route, answer, to_json
 from churn.scoring import Prepared
-from web_service.combiner import Combiner
 from web_service.problems import Problem, invalid_fields
 from web_service.repeats import check_key, check_repeat, identity
 from web_service.serving import Serving, ServingModel
@@ -35,6 +34,14 @@ class FirstAnswers(Protocol):
     def first_answers(self, prediction_ids: Sequence[str]) -> AbstractContextManager[Mapping[str, Prediction]]: ...
 
 
+class Plain(NamedTuple):
+    """A plain request, checked and encoded, waiting to be answered in a group. `started` by time.perf_counter()."""
+
+    serving: Serving
+    prepared: Prepared
+    started: float
+
+
 class PredictionService:
     """Answers predictions and logs each before it is given. Safe to share between threads."""
 
@@ -53,7 +60,6 @@ class PredictionService:
         self.refusal: str | None = None
         """Why the journal refused the newest append, or None."""
         self._first_answers = first_answers
-        self._combiner = Combiner(self._together)
         self._seconds = metrics.seconds.labels(ROUTE)
 
     def predict(self, body: Any, client: str = "", key: str | None = None) -> bytes:
@@ -64,9 +70,6 @@ class PredictionService:
         """
         started = time.perf_counter()
         if type(body) is dict:
-            if key is None and "event_id" not in body:
-                serving = self.model.current
-                return orjson.dumps(answer(self._combiner.run((serving, serving.scorer.prepare(body), started))))
             return orjson.dumps(answer(self._answers([body], None, client, key, started)[0]))
         if type(body) is not list:
             raise Problem("invalid-fields", "expected an object with the contract's fields, or a list of such objects")
@@ -75,23 +78,32 @@ class PredictionService:
             raise Problem("too-large", detail)
         return orjson.dumps([answer(one) for one in self._answers(body, len(body), client, key, started)])
 
+    def plain(self, body: Any) -> Plain | None:
+        """A body that may be answered together with others: one record that says nothing of repeats. None for any
+        other; raises InvalidInput."""
+        if type(body) is not dict or "event_id" in body:
+            return None
+        started = time.perf_counter()
+        serving = self.model.current
+        return Plain(serving, serving.scorer.prepare(body), started)
+
+    def predict_group(self, group: Sequence[Plain]) -> list[Prediction]:
+        """Score and log requests that met as one: one call of the model, one append, one fsync. Raises JournalFull."""
+        serving, _, started = group[0]
+        if all(plain.serving is serving for plain in group):
+            predictions = serving.scorer.score_prepared([plain.prepared for plain in group], ROUTE, started)
+        else:  # the moment of a swap
+            predictions = [
+                p for one in group for p in one.serving.scorer.score_prepared([one.prepared], ROUTE, started)
+            ]
+        self._log(predictions)
+        self._observe(predictions, [plain.started for plain in group])
+        return predictions
+
     def count_refused(self, body: Any, error: Exception) -> None:
         """Count the records of a body that was refused; the one who tells the caller counts, so it is counted once."""
         outcome = "not_logged" if isinstance(error, JournalFull) else "invalid"
         self._count(self.model.current.bundle.run_id, outcome, len(body) if type(body) is list else 1)
-
-    def _together(self, works: Sequence[tuple[Serving, Prepared, float]]) -> list[Prediction]:
-        """Score and log one group. Its members share a model, but for the moment of a swap."""
-        serving, _, started = works[0]
-        if all(work[0] is serving for work in works):
-            predictions = serving.scorer.score_prepared([work[1] for work in works], ROUTE, started)
-        else:
-            predictions = [
-                one for s, prepared, began in works for one in s.scorer.score_prepared([prepared], ROUTE, began)
-            ]
-        self._log(predictions)
-        self._observe(predictions, [work[2] for work in works])
-        return predictions
 
     def _answers(
         self, records: Sequence[Any], listed: int | None, client: str, key: str | None, started: float
@@ -106,7 +118,7 @@ class PredictionService:
         ]
         known = [prediction_id for prediction_id in ids if prediction_id is not None]
         if not known:
-            return self._new_answers(serving, records, started)
+            return self._new_answers(serving, records, listed is not None, started)
         prepared = _prepared(serving, records, ids, listed is not None)
         with self._first_answers.first_answers(known) as found:
             fresh = _not_answered(prepared, found, contract.hash)
@@ -117,15 +129,14 @@ class PredictionService:
         answers = {**found, **{prediction.prediction_id: prediction for prediction in made}}
         return [answers[one.prediction_id] for one in prepared]
 
-    def _new_answers(self, serving: Serving, records: Sequence[Any], started: float) -> list[Prediction]:
-        """Answers to a list that says nothing of repeats."""
+    def _new_answers(self, serving: Serving, records: Sequence[Any], listed: bool, started: float) -> list[Prediction]:
+        """Answers to records that say nothing of repeats."""
         wrong = [(index, _not_an_object(record)) for index, record in enumerate(records) if type(record) is not dict]
+        outcomes = [] if wrong else serving.scorer.score(records, ROUTE)
+        wrong += [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, InvalidInput)]
         if wrong:
-            raise invalid_fields(wrong)
-        outcomes = serving.scorer.score(records, ROUTE)
+            raise invalid_fields([(index if listed else None, error) for index, error in wrong])
         predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
-        if len(predictions) < len(outcomes):
-            raise invalid_fields([(i, found) for i, found in enumerate(outcomes) if isinstance(found, InvalidInput)])
         self._log(predictions)
         self._observe(predictions, [started] * len(predictions))
         return predictions

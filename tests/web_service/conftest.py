@@ -85,7 +85,7 @@ def make_app(
 ) -> Callable[..., Flask]:
     metrics = WebMetrics(registry)
 
-    def make(shortcut: bool = True, **parts: Any) -> Flask:
+    def make(**parts: Any) -> Flask:
         given: dict[str, Any] = {
             "service": service,
             "gate": Gate(),
@@ -96,7 +96,7 @@ def make_app(
             "readiness": lambda: {"ready": True},
             "body_limit": 100_000,
         }
-        return create_app(Parts(**{**given, **parts}), shortcut)
+        return create_app(Parts(**{**given, **parts}))
 
     return make
 

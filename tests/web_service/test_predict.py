@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -169,16 +168,3 @@ def test_answers_and_refusals_are_counted(client: Any, customer: dict[str, Any],
     assert sample("churnwatch_predictions_total", **run, outcome="invalid") == 1
     assert sample("churnwatch_churn_probability_count", **run) == 2
     assert sample("churnwatch_prediction_seconds_count", route="http") == 2
-
-
-def test_both_ways_give_equal_bytes(make_app: Any, service: Any, customer: dict[str, Any], journal: Any) -> None:
-    """The short cut and Flask's routing, on every kind of body; identities are pinned by event_id."""
-    short, long = make_app(shortcut=True).test_client(), make_app(shortcut=False).test_client()
-    good = {**customer, "event_id": "e-1", "customer_id": 5}
-    bodies = [good, [good, {**good, "event_id": 2}], [], {}, [{}], "x", {**good, "customer_age": "old"}]
-    for body in [json.dumps(body).encode() for body in bodies] + [b"{", b'{"a":1,"a":1}']:
-        answers = [c.post("/predict", data=body, content_type="application/json") for c in (short, long)]
-
-        assert answers[0].data == answers[1].data
-        assert answers[0].status_code == answers[1].status_code
-        assert dict(answers[0].headers) == dict(answers[1].headers)
