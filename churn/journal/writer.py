@@ -27,7 +27,7 @@ from churn.journal.segment import LENGTH, RECORD, Entry, SegmentWriter, segment_
 from churn.journal.telling import tell
 
 GATHER_SECONDS = 0.0005
-GATHER_FROM = 3
+GATHER_FROM = 8
 """A group of at least so many threads makes the next leader wait for as many."""
 RETRY_SECONDS = 0.1
 """After a failed write, appends are refused at once for so long, rather than each asking the full disk again."""
