@@ -4,7 +4,7 @@ Leader and followers. The first thread of a group leads it: it writes the record
 that come during that time form the next group, whose first one leads when this one is done. Followers wait at their
 group's gate, which each passes on to the next, so that only one thread at a time asks for the interpreter. With no
 one else about, a thread writes for itself and nobody is woken. While several are, the leader first waits half a
-millisecond for them: fewer, larger groups. Figures and the ways not taken: docs/decisions/0003-journal.md.
+millisecond for them: fewer, larger groups. Figures and the ways not taken: docs/decisions/0004-journal.md.
 """
 
 from __future__ import annotations
