@@ -124,7 +124,8 @@ def _customers(options: argparse.Namespace) -> tuple[Contract, pd.DataFrame, str
 
 
 def demo(options: argparse.Namespace) -> None:
-    from simulation.demo import Script, demo  # imports every sender; the other commands need not wait for it
+    from simulation.demo import demo  # imports every sender; the other commands need not wait for it
+    from simulation.summary import Script
 
     demo(Script(options.contract, options.data, options.shift, options.trials))
 

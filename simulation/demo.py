@@ -11,14 +11,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from churn import settings
 from churn.contract import load_contract
-from churn.errors import ChurnwatchError, DataError
+from churn.errors import DataError
 from churn.feature_store import FeatureStore
 from churn.store import open_store
 from simulation.curtain import Curtain
@@ -27,10 +26,10 @@ from simulation.draw import draw_population, raw_table
 from simulation.kinesis import connect, read_results, send_kinesis
 from simulation.population import load_population
 from simulation.rooms import Rooms, wait_until
-from simulation.senders import Sent, send_http
+from simulation.senders import send_http
 from simulation.shift_specs import parse_shift
-from simulation.shifts import Shift
 from simulation.stage import Stage, StageSettings, environment
+from simulation.summary import DemoFailed, Played, Script, disagreements, summary
 from simulation.traffic import Event, make_events
 from simulation.truth import Header, TruthFile, shift_truths
 from simulation.watched import Watched, watched
@@ -38,27 +37,6 @@ from simulation.watched import Watched, watched
 SIMULATED_ROWS = 10_000
 LOGGED_SECONDS = 60.0
 JUDGED_SECONDS = 60.0
-
-
-class DemoFailed(ChurnwatchError):
-    """A step failed, or the counts do not agree."""
-
-
-@dataclass(frozen=True)
-class Script:
-    """What is played. Half of each route's rows are sent as they are, half shifted."""
-
-    contract: str
-    data: Path | None = None
-    shift: str = "mean_shift"
-    trials: int = 10
-    http_rows: int = 1_000
-    stream_rows: int = 2_000
-    window_rows: int = 500
-
-    @property
-    def rows(self) -> int:
-        return self.http_rows + self.stream_rows
 
 
 def demo(script: Script) -> None:
@@ -79,23 +57,6 @@ def demo(script: Script) -> None:
     curtain.say(f"all processes have ended; {curtain.elapsed_seconds:.0f} s in all")
 
 
-@dataclass
-class Played:
-    """What happened, act by act; the summary is written from it."""
-
-    ingested: dict[str, Any] = field(default_factory=dict)
-    tuned: dict[str, Any] = field(default_factory=dict)
-    shift: Shift | None = None
-    http: list[Sent] = field(default_factory=list)
-    stream: list[Sent] = field(default_factory=list)
-    results: int = 0
-    conflicts: int = 0
-    logged: dict[str, int] = field(default_factory=dict)
-    began: datetime = datetime.min
-    watched: Watched | None = None
-    report: str = ""
-
-
 class Demo:
     """One run. Raises ChurnwatchError at the first thing that is not right; the stage ends every process."""
 
@@ -107,7 +68,7 @@ class Demo:
 
     def run(self) -> None:
         """All acts in order, then the summary."""
-        played, act, say = self.played, self.curtain.act, self.curtain.say
+        script, played, act, say = self.script, self.played, self.curtain.act, self.curtain.say
         with act("start S3 and Kinesis (an emulator), MLflow and Prefect on this machine"):
             say(self.rooms.start_ground())
         with act("ingest: clean and validate customers, write a version of features to S3"):
@@ -126,8 +87,9 @@ class Demo:
             played.watched = self._watch()
         with act("report on what was sent"):
             played.report = self._report()
-        self._summary()
-        self._verdict()
+        self.curtain.table("Summary", summary(script, played, self.contract, self.run_id))
+        if wrong := disagreements(script, played):
+            raise DemoFailed("; ".join(wrong))
 
     @property
     def run_id(self) -> str:
@@ -276,57 +238,3 @@ class Demo:
             raise DemoFailed(f"'python -m {' '.join(arguments)}' ended with code {done.returncode}: {said}")
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer
-
-    def _summary(self) -> None:
-        played, script = self.played, self.script
-        sent = {"http": sum(s.sent for s in played.http), "stream": sum(s.sent for s in played.stream)}
-        answered = {"http": sum(s.answered for s in played.http), "stream": played.results}
-        shifted = played.shift.columns if played.shift else ()
-        found = played.watched or Watched([], [], 0)
-        quiet = found.windows[: script.rows // 2 // script.window_rows]
-        rows = [
-            ("contract", f"{self.contract.name} ({self.contract.hash})"),
-            ("rows", f"{played.ingested['rows']:,} in version {played.ingested['version']}"),
-            ("trials", f"{played.tuned['trials']}"),
-            ("best AUC", f"{played.tuned['test_auc']:.4f} on the test rows"),
-            ("RUN_ID", self.run_id),
-        ]
-        rows += [
-            (
-                f"predictions, {route}",
-                f"{sent[route]:,} sent, {answered[route]:,} answered, {played.logged[route]:,} logged",
-            )
-            for route in ("http", "stream")
-        ]
-        rows += [
-            ("columns shifted", ", ".join(shifted) or "none"),
-            ("columns alarmed", ", ".join(found.alarmed()) or "none"),
-            (
-                "quiet windows",
-                f"{len(quiet)}, of which {sum(bool(window.drifted) for window in quiet)} with drift; "
-                f"{len(found.alarmed_before(quiet[-1].end))} alarms",
-            ),
-            ("report", played.report),
-            ("to let it stay", "make up   (HTTP, stream, watch, MLflow and Prefect pages; Ctrl-C ends it)"),
-        ]
-        self.curtain.table("Summary", rows)
-
-    def _verdict(self) -> None:
-        """Hold what happened against what must happen."""
-        played, script = self.played, self.script
-        found = played.watched or Watched([], [], 0)
-        wrong = []
-        expected = {"http": script.http_rows, "stream": script.stream_rows}
-        answered = {"http": sum(s.answered for s in played.http), "stream": played.results}
-        for route, rows in expected.items():
-            if not rows == answered[route] == played.logged[route]:
-                wrong.append(f"{route}: {rows} sent, {answered[route]} answered, {played.logged[route]} logged")
-        if played.conflicts:
-            wrong.append(f"{played.conflicts} events were answered twice with different prediction ids")
-        if early := found.alarmed_before(found.windows[script.rows // 2 // script.window_rows - 1].end):
-            wrong.append(f"alarms before the shift: {', '.join(early)}")
-        shifted = sorted(played.shift.columns if played.shift else ())
-        if found.alarmed() != shifted:
-            wrong.append(f"columns shifted {shifted}, columns alarmed {found.alarmed()}")
-        if wrong:
-            raise DemoFailed("; ".join(wrong))
