@@ -10,6 +10,7 @@ import msgspec
 
 from churn.errors import ReportError
 from churn.performance import Performance
+from churn.quality import QualityProblem
 
 FORMAT_VERSION = 1
 
@@ -64,6 +65,17 @@ class SecondOpinion:
     page: str | None = None
     problem: str | None = None
     seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchAlarm:
+    """An alarm of the watch; `closed_at` is None while it rings."""
+
+    cause: str
+    severity: str
+    summary: str
+    opened_at: datetime
+    closed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +139,8 @@ class Report:
     bundle_digest: str | None = None
     budget: float | None = None
     columns: list[ColumnReport] = field(default_factory=list)
+    quality: list[QualityProblem] = field(default_factory=list)
+    alarms: list[WatchAlarm] = field(default_factory=list)
     score: Bars | None = None
     timeline: list[Slot] = field(default_factory=list)
     estimated: Performance | None = None

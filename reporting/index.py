@@ -64,7 +64,7 @@ def lines(reports: Iterable[tuple[str, Report]]) -> list[Line]:
             model_run_id=report.model_run_id,
             start=report.start.isoformat(),
             end=report.end.isoformat(),
-            state="drifted" if report.state == "ok" and report.drifted else report.state,
+            state=_state(report),
             rows=report.figures.rows,
             drifted=report.drifted,
             evidently=bool(report.evidently and report.evidently.page),
@@ -102,9 +102,17 @@ def index_json(reports: Iterable[tuple[str, Report]]) -> bytes:
     return msgspec.json.format(msgspec.json.encode({"reports": lines(reports)}), indent=1)
 
 
+def _state(report: Report) -> str:
+    if report.state == "ok" and (report.drifted or report.quality):
+        return "drifted" if report.drifted else "bad quality"
+    return report.state
+
+
 def _search(contracts: Sequence[tuple[str, str]]) -> str:
     named = "".join(f'<option value="{escape(name)}">{escape(title)}</option>' for name, title in contracts)
-    states = "".join(f"<option>{state}</option>" for state in ("drifted", "ok", "insufficient", "empty", "broken"))
+    states = "".join(
+        f"<option>{state}</option>" for state in ("drifted", "bad quality", "ok", "insufficient", "empty", "broken")
+    )
     return (
         '<form class="find" hidden><label>Run, column or contract<input name="text" type="search"></label>'
         f'<label>Contract<select name="contract"><option value="">all</option>{named}</select></label>'

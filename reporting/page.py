@@ -9,7 +9,7 @@ from reporting.charts import percent
 from reporting.column_sections import columns_section, drifted_section
 from reporting.document import NO_RUN, Report
 from reporting.performance_section import performance_section
-from reporting.sections import answers_section, evidently_section
+from reporting.sections import alarms_section, answers_section, evidently_section
 from reporting.style import STYLE
 from reporting.window import Window, readable
 
@@ -20,7 +20,13 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 def summary_page(report: Report) -> str:
     """A whole HTML document that fetches nothing; links lead to the files beside it."""
     body = [_head(report), "<main>", _state(report), _tiles(report)]
-    body += [_changes(report), drifted_section(report), answers_section(report), performance_section(report)]
+    body += [
+        alarms_section(report),
+        _changes(report),
+        drifted_section(report),
+        answers_section(report),
+        performance_section(report),
+    ]
     body += [columns_section(report), evidently_section(report), _about(report), "</main>"]
     return document(f"{report.title}, {readable(report.start)}", "".join(body), POLICY)
 
@@ -38,15 +44,21 @@ def document(title: str, body: str, policy: str) -> str:
 
 def verdict_of(report: Report) -> tuple[str, str, str]:
     """(style, a sign readable without colour, words) for the state of a report."""
-    count = len(report.drifted)
-    if report.state == "ok" and count:
-        return "drift", "▲", f"{count} column{'s' if count > 1 else ''} drifted"
+    drifted, failed = len(report.drifted), len({problem.column for problem in report.quality})
+    if report.state == "ok" and (drifted or failed):
+        words = [f"{drifted} {_columns(drifted)} drifted"] if drifted else []
+        words += [f"{failed} {_columns(failed)} of bad quality"] if failed else []
+        return "drift", "▲", ", ".join(words)
     return {
         "ok": ("fine", "✓", "Quiet: no column drifted"),
         "insufficient": ("", "…", "Too few predictions to judge"),
         "empty": ("", "○", "No predictions"),
         "broken": ("drift", "✕", "Could not be judged"),
     }[report.state]
+
+
+def _columns(count: int) -> str:
+    return "column" if count == 1 else "columns"
 
 
 def _head(report: Report) -> str:
@@ -64,9 +76,10 @@ def _state(report: Report) -> str:
     style, sign, words = verdict_of(report)
     reason = report.reason
     if report.state == "ok":
-        reason = ", ".join(report.drifted[:8]) if report.drifted else "Every column looks like the model's reference."
-        if len(report.drifted) > 8:
-            reason += f" and {len(report.drifted) - 8} more"
+        named = list(dict.fromkeys([*report.drifted, *(problem.column for problem in report.quality)]))
+        reason = ", ".join(named[:8]) if named else "Every column looks like the model's reference."
+        if len(named) > 8:
+            reason += f" and {len(named) - 8} more"
     return f'<section class="state {style}"><strong>{sign} {escape(words)}</strong><p>{escape(reason)}</p></section>'
 
 

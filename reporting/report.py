@@ -18,7 +18,9 @@ from churn.errors import ChurnwatchError, ContractError, EvidentlyFailed
 from churn.evidently_report import EvidentlyResult, evidently_job
 from churn.histogram import Profile
 from churn.performance import Performance
+from churn.quality import QualityProblem, find_problems
 from churn.store.interface import PredictionStore
+from reporting.alarms import alarms_in
 from reporting.bars import shares
 from reporting.columns import column_reports
 from reporting.document import (
@@ -98,6 +100,8 @@ def build_report(
         bundle_digest=bundle.digest if bundle else None,
         budget=rules.budget,
         columns=column_reports(contract, tally, verdict, profile),
+        quality=_quality(tally, profile, verdict, rules),
+        alarms=alarms_in(store, contract_name, run, window),
         timeline=_timeline(tally),
     )
     if not tally.rows:
@@ -138,6 +142,13 @@ def _verdict(tally: Tally, profile: Profile | None, problem: str, rules: Rules) 
     if profile is None or tally.histograms is None:
         return broken(problem, tally.rows, rules.budget)
     return judge(profile, tally.histograms, rules.budget, rules.minimum_rows)
+
+
+def _quality(tally: Tally, profile: Profile | None, verdict: WindowVerdict, rules: Rules) -> list[QualityProblem]:
+    """As the watch has it: only windows that can be judged have quality problems; the others' shares are told."""
+    if profile is None or tally.histograms is None or verdict.state != "ok":
+        return []
+    return list(find_problems(profile, tally.histograms, rules.budget))
 
 
 def _state(tally: Tally, verdict: WindowVerdict) -> State:

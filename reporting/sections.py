@@ -1,4 +1,4 @@
-"""The summary's sections on answers, money and Evidently."""
+"""The summary's sections on alarms, answers, money and Evidently."""
 
 from __future__ import annotations
 
@@ -8,6 +8,27 @@ from reporting import charts
 from reporting.charts import PARTS, TWO_SIDES, key, percent
 from reporting.document import Report, SecondOpinion
 from reporting.window import readable
+
+
+def alarms_section(report: Report) -> str:
+    """The watch's alarms in the window, and the checks of quality that fail; nothing when there are neither."""
+    if not report.alarms and not report.quality:
+        return ""
+    items = []
+    for alarm in report.alarms:
+        until = f"until {readable(alarm.closed_at)}" if alarm.closed_at else "still open when this was written"
+        words = f"{alarm.severity}: {alarm.summary}, from {readable(alarm.opened_at)}, {until}"
+        items.append(f'<li><span class="bad">▲</span> {escape(words)}</li>')
+    failed = "".join(
+        f"<li>{escape(problem.column)}, {problem.check.replace('_', ' ')}: {escape(problem.reason)}</li>"
+        for problem in report.quality
+    )
+    parts = ["<section><h2>Alarms and quality</h2>"]
+    if items:
+        parts.append(f'<p>The watch rang:</p><ul class="plain">{"".join(items)}</ul>')
+    if failed:
+        parts.append(f'<p>Checks of quality that fail:</p><ul class="plain">{failed}</ul>')
+    return "".join([*parts, "</section>"])
 
 
 def answers_section(report: Report) -> str:

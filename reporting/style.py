@@ -25,7 +25,7 @@ section{background:var(--card);border:1px solid var(--rule);border-radius:10px;p
 .tile{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:14px 16px;min-width:0}
 .tile b{display:block;font-size:24px;line-height:1.25;font-weight:650;overflow-wrap:anywhere}
 .tile span{font-size:13px;color:var(--soft);display:block}
-ul.plain{margin:0;padding-left:20px}ul.plain li{margin:3px 0}
+ul.plain{margin:0 0 10px;padding-left:20px}ul.plain li{margin:3px 0}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(400px,100%),1fr));gap:24px}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(300px,100%),1fr));gap:16px}
 .card{border:1px solid var(--rule);border-radius:8px;padding:14px;break-inside:avoid;min-width:0}

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from churn.performance import Figure, Performance
+from churn.quality import QualityProblem
 from reporting.document import (
     Bars,
     ColumnReport,
@@ -19,6 +20,7 @@ from reporting.document import (
     SecondOpinion,
     Slot,
     State,
+    WatchAlarm,
 )
 from reporting.index import index_json, index_page
 from reporting.page import summary_page
@@ -95,6 +97,8 @@ def report(columns: int = 3, text: str = "plain", state: State = "ok", rows: int
         contract_hashes=[text],
         budget=0.01,
         columns=reports,
+        quality=[QualityProblem(f"{text} 0", "missing", 0.3, 0.0, 0.02, 1e-9, text)],
+        alarms=[WatchAlarm(text, text, text, DAY, None), WatchAlarm(text, text, text, DAY, DAY)],
         score=Bars("steps", [str(i) for i in range(20)], [0.05] * 20, [0.05] * 20),
         timeline=[Slot(DAY + index * timedelta(hours=1), 20, 4) for index in range(24)],
         estimated=Performance("estimated", 500, 1.0, text),
@@ -128,7 +132,7 @@ def test_every_state_has_its_page(state: State) -> None:
 
     parsed(page)
     words = {
-        "ok": "▲ 2 columns drifted",
+        "ok": "▲ 2 columns drifted, 1 column of bad quality",
         "insufficient": "… Too few predictions to judge",
         "empty": "○ No predictions",
         "broken": "✕ Could not be judged",
@@ -192,7 +196,7 @@ def test_the_second_opinion_says_where_it_differs() -> None:
 
 
 def test_the_index_lists_what_can_be_searched() -> None:
-    drifted, quiet = report(), replace(report(columns=0), contract="other")
+    drifted, quiet = report(), replace(report(columns=0), contract="other", quality=[])
     page = index_page([("c/w/r", drifted), ("other/w/r", quiet)])
 
     parsed(page)
@@ -200,6 +204,13 @@ def test_the_index_lists_what_can_be_searched() -> None:
     assert 'data-contract="other" data-state="ok"' in page
     assert '<a href="c/w/r/index.html">29 Jan 2026, UTC</a>' in page
     assert b'"path": "other/w/r"' in index_json([("c/w/r", drifted), ("other/w/r", quiet)])
+
+
+def test_bad_quality_without_drift_is_not_called_quiet() -> None:
+    page = report(columns=0)
+
+    assert "▲ 1 column of bad quality" in summary_page(page)
+    assert 'data-state="bad quality"' in index_page([("c/w/r", page)])
 
 
 def test_an_empty_shelf_says_how_the_first_report_comes_about() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from churn.store.interface import PredictionStore
 from reporting.document import NO_RUN, ColumnReport, Report, from_json, to_json
 from reporting.maker import Maker
 from reporting.report import build_report
-from reporting.window import Window
+from reporting.window import DAY, Window
 from tests.fake_evidently import FakeEvidently, Send
 
 RUN = "a" * 32
@@ -125,6 +126,30 @@ def test_few_labels_are_counted_but_not_made_into_figures(
     assert found is not None
     assert found.figures == {}
     assert found.reason == "1 labels, 1 of them left: at least 10 of each kind are needed"
+
+
+def test_quality_problems_and_the_watchs_alarms_are_told(
+    maker: Maker, store: PredictionStore, send: Send, day: Window, tmp_path: Path
+) -> None:
+    def lose(customers: list[dict[str, Any]]) -> None:
+        for customer in customers[::2]:
+            customer["marital_status"] = None
+
+    send(400, change=lose)
+    for name, opened, closed in (
+        ("before", day.start - 2 * DAY, day.start),
+        ("inside", day.start + DAY / 2, None),
+        ("after", day.end + DAY, None),
+    ):
+        alarm = {"cause": name, "severity": "page", "summary": name, "opened_at": opened, "closed_at": closed}
+        times = {key: value.isoformat() if isinstance(value, datetime) else value for key, value in alarm.items()}
+        store.put_document("alarm", f"credit_card/{RUN}/{opened.isoformat()}/{name}", times)
+    store.put_document("alarm", f"credit_card/{RUN}/of-another-shape", {"text": "?"})
+    report = report_on(maker, day, tmp_path)
+
+    assert [(problem.column, problem.check) for problem in report.quality] == [("marital_status", "missing")]
+    assert [alarm.cause for alarm in report.alarms] == ["inside"]
+    assert from_json(to_json(report)) == report
 
 
 def test_few_rows_are_a_state_and_their_quality_is_still_told(
