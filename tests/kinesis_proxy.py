@@ -23,6 +23,13 @@ READS_A_SECOND = 5
 RECORDS_A_SECOND = 1_000
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed in the middle of a call is what this is for."""
+
+
 class KinesisProxy:
     """Listens on a free port of loopback until `close`. Rates are chances a call; change them while it runs."""
 
@@ -39,8 +46,7 @@ class KinesisProxy:
         self._shard_of: dict[str, str] = {}
         self._reads: dict[str, deque[float]] = defaultdict(deque)
         self._written: dict[tuple[str, int], deque[tuple[float, int]]] = defaultdict(deque)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _QuietServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 

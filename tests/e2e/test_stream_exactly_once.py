@@ -126,6 +126,7 @@ class Chaos:
         producer.join()
         self.took["events"] = time.monotonic() - began
         _wait_for(self._all_logged, 300, "all events to be logged")
+        _wait_for(lambda: self._owners() == 2, 60, "both workers to be up")
         for worker in self.workers:
             worker.send_signal(signal.SIGTERM)
         for worker in self.workers:
@@ -188,6 +189,13 @@ class Chaos:
         victim.kill()
         victim.wait()
         self._start_worker()
+
+    def _supervise(self) -> None:
+        """As a service manager does: start another for one that ended by itself, as it may while the store is away."""
+        for worker in [worker for worker in self.workers if worker.poll() is not None]:
+            assert worker.returncode == 1
+            self.workers.remove(worker)
+            self._start_worker()
 
     def _pause(self) -> None:
         """SIGSTOP for longer than the lease: the zombie wakes up in the middle of its batch."""
@@ -320,6 +328,7 @@ class Chaos:
         return len({state.owner for state in self.store.shards(self._consumer()) if state.owner})
 
     def _all_logged(self) -> bool:
+        self._supervise()
         return self.store.count() >= EVENTS and len({d["dead_letter_id"] for d in self._read("dead")}) >= POISON
 
     def _name(self, stream: str) -> str:
