@@ -53,7 +53,11 @@ class DataError(ChurnwatchError):
 
 
 class FeatureStoreError(ChurnwatchError):
-    """A version of the feature store is missing, altered, or the store cannot be reached."""
+    """A version of the feature store is missing, altered, or exists already."""
+
+
+class FeatureStoreUnavailable(FeatureStoreError):
+    """S3 cannot be reached, or refuses."""
 
 
 class RunNotFound(ChurnwatchError):

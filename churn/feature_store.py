@@ -20,7 +20,7 @@ import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from churn.errors import FeatureStoreError
+from churn.errors import FeatureStoreError, FeatureStoreUnavailable
 
 if TYPE_CHECKING:
     import pandas
@@ -57,7 +57,10 @@ def new_version(now: datetime, token: str) -> str:
 
 
 class FeatureStore:
-    """Reads and writes versions. Safe to share between threads. Every method raises FeatureStoreError."""
+    """Reads and writes versions. Safe to share between threads. Every method raises FeatureStoreError.
+
+    A wrong name or an altered file is a FeatureStoreError; an outage is its FeatureStoreUnavailable.
+    """
 
     def __init__(self, bucket: str, client: Any = None) -> None:
         self.bucket = bucket
@@ -169,7 +172,7 @@ class FeatureStore:
             yield
         except (BotoCoreError, ClientError) as error:
             endpoint = self._s3.meta.endpoint_url
-            raise FeatureStoreError(
+            raise FeatureStoreUnavailable(
                 f"the bucket {self.bucket} at {endpoint} cannot be used: {error}; "
                 "check AWS_ENDPOINT_URL, the keys and that the server runs"
             ) from error
@@ -180,7 +183,7 @@ def _client(bucket: str) -> Any:
     try:
         return boto3.client("s3", config=Config(connect_timeout=5, read_timeout=60, retries=dict(settings)))
     except (BotoCoreError, ValueError) as error:
-        raise FeatureStoreError(f"no client for the bucket {bucket}: {error}; check AWS_ENDPOINT_URL") from error
+        raise FeatureStoreUnavailable(f"no client for the bucket {bucket}: {error}; check AWS_ENDPOINT_URL") from error
 
 
 def _prefix(contract: str, version: str) -> str:

@@ -13,6 +13,8 @@ import urllib3
 
 from churn.contract import load_contract
 from churn.errors import ChurnwatchError, DataError
+from churn.registry import Registry
+from churn.settings import ModelSettings, read
 
 
 class PrefectUnavailable(ChurnwatchError):
@@ -47,6 +49,7 @@ def ingest(options: argparse.Namespace) -> None:
 
 def tune(options: argparse.Namespace) -> None:
     _prepare(options)
+    Registry(read(ModelSettings).mlflow_tracking_uri).check()
     from orchestration.flows import tune as flow
 
     started = time.perf_counter()
@@ -93,7 +96,7 @@ def _prepare(options: argparse.Namespace) -> None:
     _check_prefect(os.environ.get("PREFECT_API_URL", ""))
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 def _check_prefect(url: str) -> None:

@@ -16,7 +16,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from churn.contract import Contract, load_contract
-from churn.errors import FeatureStoreError, StoreUnavailable
+from churn.errors import FeatureStoreUnavailable, StoreUnavailable
 from churn.feature_store import FeatureStore, Manifest
 from churn.registry import Registry
 from churn.settings import FeatureStoreSettings, ModelSettings, StoreSettings, TrainSettings, read
@@ -28,7 +28,7 @@ from orchestration.training import TrainingSet, Tuned
 
 def _outage(_task: Any, _run: Any, state: Any) -> bool:
     """Try again only what may heal by itself; a wrong file stays wrong."""
-    return isinstance(state.result(raise_on_failure=False), (FeatureStoreError, StoreUnavailable))
+    return isinstance(state.result(raise_on_failure=False), (FeatureStoreUnavailable, StoreUnavailable))
 
 
 step = task(
