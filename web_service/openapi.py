@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from churn.contract import Contract
 from web_service import by_id, explain
 from web_service.openapi_schemas import answer_schemas, customer_by_id_schema, customer_schema, one_or_list, ref
-from web_service.problems import MEDIA_TYPE, TITLES
+from web_service.problems import MEDIA_TYPE, TITLES, Problem
 from web_service.repeats import KEY_LIMIT
 
 API_VERSION = "1.0.0"
@@ -123,17 +125,17 @@ def _operation(
 
 
 def _problems(kinds: tuple[str, ...]) -> dict[str, Any]:
-    titles: dict[int, list[str]] = {}
+    by_status: dict[int, list[str]] = {}
     for kind in kinds:
-        status, title = TITLES[kind]
-        titles.setdefault(status, []).append(f"{title} (`{kind}`)")
-    return {str(status): _problem_response(status, "; ".join(titles[status])) for status in sorted(titles)}
+        by_status.setdefault(TITLES[kind][0], []).append(kind)
+    return {str(status): _problem_response(status, by_status[status]) for status in sorted(by_status)}
 
 
-def _problem_response(status: int, description: str) -> dict[str, Any]:
+def _problem_response(status: int, kinds: list[str]) -> dict[str, Any]:
+    examples = {kind: {"value": orjson.loads(Problem(kind, TITLES[kind][1]).as_json())} for kind in kinds}
     response: dict[str, Any] = {
-        "description": description,
-        "content": {MEDIA_TYPE: {"schema": ref("Problem")}},
+        "description": "; ".join(f"{TITLES[kind][1]} (`{kind}`)" for kind in kinds),
+        "content": {MEDIA_TYPE: {"schema": ref("Problem"), "examples": examples}},
     }
     if status in (429, 503):
         seconds = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}}

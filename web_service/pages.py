@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +62,7 @@ class Pages:
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
-        self._templates.filters["in_words"] = in_words
+        self._templates.filters.update(in_words=in_words, control_id=control_id)
         self._made: tuple[Serving, dict[str, Page]] | None = None
         self._files: dict[Path, Page] = {}
 
@@ -129,6 +130,11 @@ def in_words(feature: Feature) -> str:
     """A feature's name as a label: total_trans_ct -> Total trans ct."""
     words = feature.name.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
+
+
+def control_id(feature: Feature) -> str:
+    """An id for its control that no other element of the page can have, whatever the contract calls the feature."""
+    return "field-" + re.sub(r"\W|-", lambda match: f"-{ord(match[0]):x}-", feature.name, flags=re.ASCII)
 
 
 def swagger_folder() -> Path:

@@ -6,16 +6,20 @@ import json
 import os
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from churn.bundle import Bundle
+from tests.fakes import make_bundle
+from tests.services import web_service
 
 pytestmark = pytest.mark.integration
 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), None)
+EVERY_TYPE = Path(__file__).parents[1] / "contracts" / "every_type.toml"
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -80,22 +84,22 @@ def test_a_filled_form_is_answered_with_a_gauge_and_its_reasons(page: Any, web_a
 def test_a_wrong_value_is_told_beside_its_field(page: Any, web_address: str) -> None:
     page.goto(web_address)
     page.get_by_role("button", name="Typical customer").click()
-    page.fill("#customer_age", "7")
-    page.select_option("#gender", "")
+    page.fill("#field-customer_age", "7")
+    page.select_option("#field-gender", "")
     predict(page)
-    page.wait_for_selector("#customer_age[aria-invalid=true]")
+    page.wait_for_selector("#field-customer_age[aria-invalid=true]")
 
-    assert page.text_content("#customer_age-error") == "Expected a whole number from 18 to 120 (years)."
-    assert "it is required" in page.text_content("#gender-error")
+    assert page.text_content("#field-customer_age-error") == "Expected a whole number from 18 to 120 (years)."
+    assert "it is required" in page.text_content("#field-gender-error")
     assert page.text_content("#problem") == "2 fields need mending."
-    assert page.evaluate("document.activeElement.id") == "customer_age"
-    assert "customer_age-error" in page.get_attribute("#customer_age", "aria-describedby")
-    page.fill("#customer_age", "47")
-    page.select_option("#gender", "F")
+    assert page.evaluate("document.activeElement.id") == "field-customer_age"
+    assert "field-customer_age-error" in page.get_attribute("#field-customer_age", "aria-describedby")
+    page.fill("#field-customer_age", "47")
+    page.select_option("#field-gender", "F")
     predict(page)
     page.wait_for_selector("#bars li")
     assert page.locator("[aria-invalid]").count() == 0
-    assert page.text_content("#customer_age-error") == ""
+    assert page.text_content("#field-customer_age-error") == ""
 
 
 def test_the_form_can_be_sent_by_the_keyboard_alone(page: Any, web_address: str) -> None:
@@ -106,7 +110,7 @@ def test_the_form_can_be_sent_by_the_keyboard_alone(page: Any, web_address: str)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Typical customer"
     page.keyboard.press("Enter")
-    page.locator("#customer_age").focus()
+    page.locator("#field-customer_age").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#bars li")
     assert page.text_content("#verdict") == "Stay"
@@ -115,14 +119,45 @@ def test_the_form_can_be_sent_by_the_keyboard_alone(page: Any, web_address: str)
 def test_what_is_not_known_may_stay_empty_and_is_told(page: Any, web_address: str) -> None:
     page.goto(web_address)
     page.get_by_role("button", name="Typical customer").click()
-    page.fill("#total_trans_ct", "")
+    page.fill("#field-total_trans_ct", "")
     predict(page)
     page.wait_for_selector("#bars li")
 
     assert page.text_content("#notes") == "Not known: Total trans ct."
     assert page.is_hidden("#stale")
-    page.fill("#total_trans_ct", "40")
+    page.fill("#field-total_trans_ct", "40")
     assert page.is_visible("#stale")
+
+
+def test_every_type_of_feature_reaches_the_service_as_what_it_is(
+    page: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("every_type")
+    bundle = make_bundle(home / "bundle", str(EVERY_TYPE))
+    with web_service(bundle, home) as address:
+        page.goto(address)
+        page.get_by_role("button", name="Typical customer").click()
+        page.get_by_label("Active").select_option("No")
+        page.get_by_label("Odd <name> & more").select_option("Yes")
+        page.get_by_label("Grade").select_option("middle")
+        page.get_by_label("Tier").select_option("")
+        page.get_by_label("Balance").fill("-2.5")
+        with page.expect_request("**/predict") as asked:
+            predict(page)
+        page.wait_for_selector("#bars li")
+        sent = asked.value.post_data_json
+        page.get_by_role("spinbutton", name="Answer").fill("1.5")
+        predict(page)
+        page.wait_for_selector("text=Expected a number from 0 to 1.")
+
+    assert {name: sent.get(name) for name in ("active", "odd <name> & more", "grade", "tier", "balance")} == {
+        "active": False,
+        "odd <name> & more": True,
+        "grade": "middle",
+        "tier": None,
+        "balance": -2.5,
+    }
+    assert type(sent["age"]) is int
 
 
 def test_a_demanded_key_is_asked_for_and_kept_in_the_tab(page: Any, locked_web: tuple[str, str]) -> None:
@@ -132,6 +167,10 @@ def test_a_demanded_key_is_asked_for_and_kept_in_the_tab(page: Any, locked_web: 
     predict(page)
     page.wait_for_selector("#api-key[aria-invalid=true]")
     assert page.evaluate("document.activeElement.id") == "api-key"
+    assert page.text_content("#api-key-error") == "An API key is needed."
+    page.fill("#api-key", "cw_wrong")
+    predict(page)
+    page.wait_for_selector("text=This key is not known.")
     page.fill("#api-key", key)
     predict(page)
     page.wait_for_selector("#bars li")

@@ -3,59 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from churn.contract import Contract, parse_contract
+from churn.contract import Contract, load_contract
 from churn.encoder import Encoder
 from churn.errors import InvalidInput
 from web_service.openapi import document
 from web_service.openapi_schemas import feature_schema
 
-ALL_TYPES = """
-name = "every_type"
-title = "Every type of feature"
-[source]
-id = "Id"
-missing = ["Unknown", "?"]
-[source.target]
-column = "Left"
-positive = "yes"
-[features.age]
-type = "integer"
-minimum = 18
-maximum = 120
-unit = "years"
-required = true
-description = "Age"
-[features.balance]
-type = "number"
-[features.grade]
-type = "ordinal"
-levels = ["low", "middle", "high"]
-[features.region]
-type = "category"
-levels = ["north", "south"]
-[features.segment]
-type = "category"
-levels = ["old", "new"]
-required = true
-[features.plan]
-type = "category"
-levels = ["basic", "plus"]
-strict = true
-required = true
-[features.tier]
-type = "ordinal"
-levels = ["a", "b"]
-strict = true
-[features.active]
-type = "boolean"
-spellings = { "Yes" = true, "No" = false }
-"""
+EVERY_TYPE = Path(__file__).parents[1] / "contracts" / "every_type.toml"
 VALUES: list[Any] = [
     *(None, True, False, 0, 1, 2, 3, 18, 17, 120, 121, -1, 0.0, 1.0, 1.5, 18.0, 3e38, -3e38, 4e38),
     *("", " ", "?", " ? ", "Unknown", "unknown", "Yes", "No", " Yes", "true", "false", "True", "18", "0"),
@@ -65,7 +26,7 @@ VALUES: list[Any] = [
 
 @pytest.fixture(scope="module")
 def every_type() -> Contract:
-    return parse_contract(ALL_TYPES)
+    return load_contract(EVERY_TYPE)
 
 
 def made(contract: Contract, **settings: Any) -> dict[str, Any]:
@@ -102,7 +63,7 @@ def test_a_required_number_has_its_range(every_type: Contract) -> None:
 
 def test_the_schema_of_a_feature_takes_exactly_what_the_encoder_takes(every_type: Contract) -> None:
     encoder = Encoder(every_type)
-    valid = {"age": 40, "segment": "old", "plan": "basic"}
+    valid = {"age": 40, "segment": "old", "plan": "basic", "odd <name> & more": True}
     for feature in every_type.features:
         validator = Draft202012Validator(feature_schema(feature, every_type))
         for value in VALUES:

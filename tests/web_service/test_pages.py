@@ -5,21 +5,24 @@ from __future__ import annotations
 import html
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from churn.bundle import Bundle
-from churn.contract import Contract, parse_contract
+from churn.contract import Contract, load_contract, parse_contract
 from tests.fakes import make_bundle
 from web_service.examples import customer_at_risk, typical_customer
 from web_service.pages import STATIC_FILES, Pages
+
+EVERY_TYPE = Path(__file__).parents[1] / "contracts" / "every_type.toml"
 
 
 def controls(page: str) -> dict[str, str]:
     """Each control of the form by its name: its opening tag."""
     found = re.findall(r"<(?:input|select)\s[^>]*>", page)
-    return {match[1]: html.unescape(tag) for tag in found if (match := re.search(r'\bname="([^"]+)"', tag))}
+    return {html.unescape(match[1]): html.unescape(tag) for tag in found if (match := re.search(r'\bname="([^"]+)"', tag))}
 
 
 def test_the_form_has_a_control_for_every_feature(client: Any, credit_card: Contract) -> None:
@@ -38,15 +41,27 @@ def test_each_control_is_told_by_label_help_and_error(client: Any, credit_card: 
     page = client.get("/").text
 
     for name in credit_card.feature_names:
-        assert f'<label for="{name}">' in page
-        assert f'aria-describedby="{name}-help {name}-error"' in page
-        assert f'id="{name}-help"' in page
-        assert f'id="{name}-error"' in page
+        assert f'<label for="field-{name}">' in page
+        assert f'aria-describedby="field-{name}-help field-{name}-error"' in page
+        assert f'id="field-{name}-help"' in page
+        assert f'id="field-{name}-error"' in page
+
+
+def test_any_contract_makes_a_form_of_unique_parts(service: Any, tmp_path: Any) -> None:
+    service.model.swap(make_bundle(tmp_path / "b", str(EVERY_TYPE)), "a test swapped it")
+    page = Pages(service.model, list_limit=10, keys_demanded=False).home().body.decode()
+
+    assert set(controls(page)) == {*load_contract(EVERY_TYPE).feature_names, "customer_id"}
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    referred = {name for names in re.findall(r'aria-describedby="([^"]*)"', page) for name in names.split()}
+    assert referred <= set(ids)
+    assert set(re.findall(r'<label for="([^"]*)"', page)) <= set(ids)
 
 
 def test_levels_are_options_in_their_order(client: Any, credit_card: Contract) -> None:
     page = client.get("/").text
-    select = page[page.index('<select id="card_category"') :].partition("</select>")[0]
+    select = page[page.index('<select id="field-card_category"') :].partition("</select>")[0]
 
     assert re.findall(r"<option[^>]*>([^<]*)", select) == ["Choose…", *credit_card.feature("card_category").levels]
 

@@ -1,4 +1,5 @@
 // The answer in the contract's words: verdict, gauge, and what was missing; then the reasons.
+import { named } from "./form.js";
 import { drawGauge, percent } from "./gauge.js";
 import { drawReasons } from "./reasons.js";
 
@@ -20,7 +21,8 @@ export function showAnswer(answer) {
   part("prediction-id").textContent = answer.prediction_id;
   part("model").textContent = answer.model_run_id.slice(0, 8);
   part("model").title = answer.model_run_id;
-  section.querySelector(".result").scrollIntoView({ block: "nearest" });
+  const seen = section.querySelector(".result").getBoundingClientRect();
+  if (seen.top < 0 || seen.bottom > window.innerHeight) section.scrollIntoView({ block: "start" });
 }
 
 export function showReasons(explanation, answer) {
@@ -48,4 +50,4 @@ function notes(answer) {
   return said.join(" ");
 }
 
-const label = (name) => document.querySelector(`label[for="${CSS.escape(name)}"]`)?.firstChild.textContent ?? name;
+const label = (name) => named(part("form"), name)?.labels[0].firstChild.textContent ?? name;

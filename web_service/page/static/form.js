@@ -41,21 +41,26 @@ export function clearProblems(form) {
 }
 
 export function showProblem(form, problem) {
-  const wrong = (problem.errors ?? []).filter((error) => mark(error.field, `Expected ${error.expected}.`));
-  if (problem.status === 401 || problem.status === 403) mark("api-key", problem.detail);
+  const wrong = (problem.errors ?? []).filter((error) => mark(named(form, error.field), `Expected ${error.expected}.`));
+  const locked = [401, 403].includes(problem.status) && mark(document.getElementById("api-key"), aboutKey(problem));
   const first = form.querySelector("[aria-invalid]");
   const message = form.querySelector("#problem");
-  message.textContent = wrong.length ? count(wrong.length) : problem.detail;
+  message.textContent = wrong.length ? count(wrong.length) : locked ? "" : problem.detail;
   (first ?? message).focus();
 }
 
-function mark(id, message) {
-  const control = document.getElementById(id);
-  const place = document.getElementById(`${id}-error`);
-  if (!control || !place) return false;
+export const named = (form, name) => form.querySelector(`[name="${CSS.escape(name)}"]`);
+
+function mark(control, message) {
+  if (!control) return false;
   control.setAttribute("aria-invalid", "true");
-  place.textContent = message;
+  document.getElementById(`${control.id}-error`).textContent = message;
   return true;
+}
+
+function aboutKey(problem) {
+  const given = document.getElementById("api-key").value;
+  return problem.status === 401 && given ? "This key is not known." : `${problem.title}.`;
 }
 
 const count = (wrong) => (wrong === 1 ? "One field needs mending." : `${wrong} fields need mending.`);
