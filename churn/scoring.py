@@ -15,10 +15,7 @@ from churn.bundle import Bundle
 from churn.columns import ColumnEncoder
 from churn.encoder import Cleaned, Encoder
 from churn.errors import FieldProblem, InvalidInput
-from churn.prediction import Prediction, Route
-
-IDENTITY_LIMIT = 200
-"""Longest customer_id or event_id, in characters."""
+from churn.prediction import ID_LIMIT, Prediction, Route, id_text
 
 COLUMNWISE_FROM = 64
 """From so many records on, columns are quicker than records (measured: even at 50, twice as fast at 1,000)."""
@@ -191,11 +188,10 @@ def new_id() -> str:
 def _text(name: str, value: Any) -> str | None:
     if value is None:
         return None
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
-        return str(value)
-    if isinstance(value, str) and 0 < len(value) <= IDENTITY_LIMIT:
-        return value
-    raise InvalidInput([FieldProblem(name, value, f"text of 1 to {IDENTITY_LIMIT} characters or a whole number")])
+    text = id_text(value)
+    if text is None:
+        raise InvalidInput([FieldProblem(name, value, f"text of 1 to {ID_LIMIT} characters or a whole number")])
+    return text
 
 
 def _time(name: str, value: Any) -> datetime | None:

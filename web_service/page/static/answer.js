@@ -21,8 +21,7 @@ export function showAnswer(answer) {
   part("prediction-id").textContent = answer.prediction_id;
   part("model").textContent = answer.model_run_id.slice(0, 8);
   part("model").title = answer.model_run_id;
-  const seen = section.querySelector(".result").getBoundingClientRect();
-  if (seen.top < 0 || seen.bottom > window.innerHeight) section.scrollIntoView({ block: "start" });
+  reveal();
 }
 
 export function showReasons(explanation, answer) {
@@ -30,6 +29,7 @@ export function showReasons(explanation, answer) {
   const from = `From the average customer's ${percent(explanation.base_probability)}`;
   part("base").textContent = `${from}, each bar moves the answer by so many log-odds.`;
   drawReasons(part("bars"), explanation.contributions);
+  reveal(); // again: only now is the page long enough
   if (explanation.model_run_id !== answer.model_run_id) {
     showReasonsProblem(`A new model (${explanation.model_run_id.slice(0, 8)}) has come in meanwhile: the reasons are its own.`);
   }
@@ -41,6 +41,12 @@ export function showReasonsProblem(detail) {
 
 export function markStale() {
   part("stale").hidden = false;
+}
+
+// Where the answer is not beside the form, or scrolled past, its top is brought into view.
+function reveal() {
+  const { top } = section.getBoundingClientRect();
+  if (top < 0 || top > window.innerHeight / 3) section.scrollIntoView({ block: "start" });
 }
 
 function notes(answer) {
