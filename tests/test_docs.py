@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from churn.contract import parse_contract
 from docs.build import FOLDER, PAGES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,3 +49,11 @@ def test_every_relative_link_leads_somewhere() -> None:
     ]
 
     assert broken == []
+
+
+def test_the_contract_in_the_documentation_is_a_contract() -> None:
+    page = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
+    text = re.search(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+
+    assert text is not None
+    assert parse_contract(text[1]).feature_names == ("age", "plan", "city", "student")
