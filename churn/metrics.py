@@ -161,6 +161,10 @@ class SnapshotGauge(Collector):
         """Take label values -> value as what is shown from now on."""
         self._series = dict(series)
 
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Its name, so that a registry refuses a second one."""
+        yield GaugeMetricFamily(self._name, self._documentation, labels=self._labelnames)
+
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(self._name, self._documentation, labels=self._labelnames)
         for labels, value in self._series.items():

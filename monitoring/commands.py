@@ -132,7 +132,13 @@ def _serve(settings: WatchSettings, store: PredictionStore) -> int:
     )
     service = WatchService(_watch(settings, store), registry, settings.watch_poll_seconds, _now, opinions)
     server = StatusServer(
-        settings.watch_host, settings.watch_port, registry, service.status, service.health, settings.evidently_dir
+        settings.watch_host,
+        settings.watch_port,
+        registry,
+        service.status,
+        service.health,
+        settings.evidently_dir,
+        service.notify,
     )
     structlog.get_logger().info("watching", port=server.port, series=_rule(settings).series)
     try:

@@ -33,7 +33,7 @@ def render(document: dict[str, Any]) -> str:
         f'<meta http-equiv="refresh" content="15"><style>{STYLE}</style></head><body>'
         f'<h1>The watch</h1><p class="dim">As of {_time(document["at"])} UTC. '
         'The same as <a href="/metrics">metrics</a> and as <a href="/status.json">JSON</a>.</p>'
-        f"{runs}</body></html>"
+        f"{runs}{_notifications(document.get('notifications', []))}</body></html>"
     )
 
 
@@ -50,6 +50,17 @@ def sparkline(values: Sequence[float | None]) -> str:
         f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f'<polyline points="{drawn}"/></svg>'
     )
+
+
+def _notifications(told: Sequence[dict[str, str]]) -> str:
+    if not told:
+        return ""
+    lines = "".join(
+        f"<li>{_time(n['at'])} {escape(n['status'])} <b>{escape(n['alert'])}</b> {escape(n['summary'])}"
+        f" <span class='dim'>{escape(n['figure'])}</span></li>"
+        for n in told
+    )
+    return f"<h2>What Alertmanager sent</h2><ul>{lines}</ul>"
 
 
 def _run(run: dict[str, Any]) -> str:

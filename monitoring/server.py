@@ -1,4 +1,5 @@
-"""Port 8085: /metrics for Prometheus, / for people, /status.json for programs, /health for whoever restarts us."""
+"""Port 8085: /metrics for Prometheus, / for people, /status.json for programs, /health for whoever restarts us, and
+/alerts for Alertmanager, so that what it sends is seen on the page."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from churn.errors import SettingError
 from monitoring.page import render
 
 Answer = tuple[int, str, bytes]
+LARGEST_NOTIFICATION = 1 << 20
 
 
 class StatusServer:
@@ -31,6 +33,7 @@ class StatusServer:
         status: Callable[[], dict[str, Any]],
         health: Callable[[], str],
         evidently_folder: Path | None = None,
+        notify: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         routes: dict[str, Callable[[], Answer]] = {
             "/": lambda: (200, "text/html; charset=utf-8", render(status()).encode()),
@@ -39,7 +42,7 @@ class StatusServer:
             "/health": lambda: _health(health()),
         }
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(routes, evidently_folder))
+            self._server = ThreadingHTTPServer((host, port), _handler(routes, evidently_folder, notify))
         except OSError as error:
             expected = f"a free port to bind on {host} ({error.strerror}); stop what uses it or set another"
             raise SettingError("WATCH_PORT", port, expected) from error
@@ -78,7 +81,11 @@ def _evidently_page(folder: Path | None, path: str) -> Answer | None:
         return None
 
 
-def _handler(routes: dict[str, Callable[[], Answer]], evidently_folder: Path | None) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    routes: dict[str, Callable[[], Answer]],
+    evidently_folder: Path | None,
+    notify: Callable[[dict[str, Any]], None] | None,
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 10.0  # a client that says nothing holds no thread for long
@@ -88,7 +95,26 @@ def _handler(routes: dict[str, Callable[[], Answer]], evidently_folder: Path | N
             route = routes.get(path)
             page = _evidently_page(evidently_folder, path) if path.startswith("/evidently/") else None
             nothing = _json(404, {"status": f"no such page; try {', '.join(routes)}"})
-            status, kind, body = route() if route else page or nothing
+            self._answer(route() if route else page or nothing)
+
+        do_HEAD = do_GET  # noqa: N815  # the standard library's naming
+
+        def do_POST(self) -> None:
+            """Alertmanager's webhook."""
+            told = self.headers.get("Content-Length", "")
+            length = int(told) if told.isdecimal() else 0
+            if self.path != "/alerts" or notify is None or not 0 < length <= LARGEST_NOTIFICATION:
+                self.close_connection = True  # what was sent is not read
+                self._answer(_json(404, {"status": "expected a notification of Alertmanager at /alerts"}))
+                return
+            try:
+                notify(json.loads(self.rfile.read(length)))
+                self._answer(_json(200, {"status": "ok"}))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                self._answer(_json(400, {"status": "expected JSON as Alertmanager's webhook sends it"}))
+
+        def _answer(self, answer: Answer) -> None:
+            status, kind, body = answer
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
@@ -97,8 +123,6 @@ def _handler(routes: dict[str, Callable[[], Answer]], evidently_folder: Path | N
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
-
-        do_HEAD = do_GET  # noqa: N815  # the standard library's naming
 
         def log_message(self, format: str, *args: object) -> None:
             """Scrapes every few seconds are not worth a line each."""

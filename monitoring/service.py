@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 SLOWEST_POLLS = 5
 """So many poll intervals without a successful poll, and /health says that the watch is not well."""
 HEALTH_GRACE_SECONDS = 60.0
+SHOWN_NOTIFICATIONS = 20
 
 
 class WatchService:
@@ -46,10 +48,26 @@ class WatchService:
         self._status = status_document([], now())
         self._well_at = now()
         self._trouble = ""
+        self._notifications: deque[dict[str, str]] = deque(maxlen=SHOWN_NOTIFICATIONS)
 
     def status(self) -> dict[str, Any]:
-        """The document after the newest poll; never altered afterwards."""
-        return self._status
+        """The document after the newest poll, with what Alertmanager told us; never altered afterwards."""
+        return self._status | {"notifications": list(self._notifications)}
+
+    def notify(self, notification: dict[str, Any]) -> None:
+        """Take what Alertmanager's webhook sends; the newest are shown. Raises KeyError for anything else."""
+        for alert in notification["alerts"]:
+            labels, notes = alert["labels"], alert["annotations"]
+            told = {
+                "at": self._now().isoformat(timespec="seconds"),
+                "status": str(alert["status"]),
+                "alert": str(labels["alertname"]),
+                "severity": str(labels.get("severity", "")),
+                "summary": str(notes.get("summary", "")),
+                "figure": str(notes.get("figure", "")),
+            }
+            self._notifications.appendleft(told)
+            log.warning("alertmanager", status=told["status"], alert=told["alert"], summary=told["summary"])
 
     def health(self) -> str:
         """Empty while polls succeed in time, else what is wrong."""

@@ -171,3 +171,21 @@ def test_sparklines_leave_gaps_for_windows_without_a_verdict() -> None:
     assert bars([0.0, None, 0.05, 0.1]) == "▁ ▅█"
     assert sparkline([0.1]) == ""
     assert "3 windows, up to 0.200" in sparkline([0.0, 0.2, None, 0.1])
+
+
+def test_what_alertmanager_sends_is_seen_on_the_page(service: WatchService, registry: CollectorRegistry) -> None:
+    server = StatusServer("127.0.0.1", 0, registry, service.status, service.health, notify=service.notify)
+    alert = {"status": "firing", "labels": {"alertname": "JournalOld"}, "annotations": {"summary": "<waits>"}}
+    codes = []
+    for body in (json.dumps({"alerts": [alert]}), "[]", "no json", '{"alerts": [{}]}'):
+        request = urllib.request.Request(f"http://127.0.0.1:{server.port}/alerts", data=body.encode(), method="POST")
+        try:
+            codes.append(urllib.request.urlopen(request, timeout=10).status)
+        except urllib.error.HTTPError as error:
+            codes.append(error.code)
+    page = get(f"http://127.0.0.1:{server.port}/")[1]
+    server.close()
+
+    assert codes == [200, 400, 400, 400]
+    assert "JournalOld" in page
+    assert "&lt;waits&gt;" in page
