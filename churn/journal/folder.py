@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from churn.journal.ledger import Ledger, Page, Totals, read_page
-from churn.journal.segment import SegmentReader, segment_name, segment_numbers
+from churn.journal.segment import SegmentReader, segment_name, segment_numbers, sync_folder
 
 _COUNTS = struct.Struct("<QQd")
 COUNT_BYTES = 4096
@@ -95,7 +95,8 @@ class WorkerFolder:
         self.accept(records, size)
 
     def remove(self) -> None:
-        """Hand the counts of a folder with nothing left to ship to the root's ledger, and delete it."""
+        """Hand the counts of a folder with nothing left to ship to the root's ledger, and delete it. Raises OSError;
+        `release` it in any case."""
         with _locked(self.root / "ledger.lock"):
             root = Ledger(self.root / "ledger")
             if self.path.name not in root.page.merged:
@@ -106,7 +107,6 @@ class WorkerFolder:
             gone = self.root / f"{GONE}{self.path.name}"
             self.path.rename(gone)  # at once: nobody may meet a folder half deleted and make it their own
             shutil.rmtree(gone, ignore_errors=True)
-        self.release()
 
     def release(self) -> None:
         """Let others adopt it."""
@@ -123,6 +123,7 @@ def claim_folder(root: Path) -> WorkerFolder:
         path.mkdir(mode=0o700)
         folder = _take(path)
         if folder is not None:
+            sync_folder(root)
             return folder
 
 
@@ -140,14 +141,16 @@ def adopt_folders(root: Path) -> Iterator[WorkerFolder]:
 def host_stats(root: Path, monotonic: float) -> JournalStats:
     """The counts of all workers on this host, living and dead, since the journal was made; cheap enough for every
     scrape. `monotonic` is the host's monotonic clock now."""
-    page = read_page(root / "ledger")
-    totals, accepted, accepted_bytes, oldest, folders = (
-        page.totals,
-        page.totals.settled,
-        page.totals.settled_bytes,
-        0.0,
-        0,
-    )
+    while True:
+        page = read_page(root / "ledger")
+        stats = _host_stats(root, page, monotonic)
+        if read_page(root / "ledger") == page:  # else a folder moved into it meanwhile and may have been missed
+            return stats
+
+
+def _host_stats(root: Path, page: Page, monotonic: float) -> JournalStats:
+    totals, oldest, folders = page.totals, 0.0, 0
+    accepted, accepted_bytes = totals.settled, totals.settled_bytes
     for path in worker_paths(root):
         if path.name in page.merged:
             continue

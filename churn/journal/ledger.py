@@ -66,7 +66,7 @@ class Ledger:
         checked = turn.to_bytes(8, "little") + body
         os.pwrite(self._file, _SLOT.pack(crc32(checked), len(body), turn) + body, turn % 2 * SLOT_BYTES)
         if durable:
-            os.fdatasync(self._file)
+            os.fsync(self._file)
         self._turn, self.page = turn, page
 
     def close(self) -> None:

@@ -26,6 +26,9 @@ KEYED = 1 << 31
 END_MARK = 1 << 30
 LENGTH = END_MARK - 1
 READ_BYTES = 1 << 20
+LIVE_READ_BYTES = 1 << 16
+"""Where a writer is at work there is little to read and much empty space behind it."""
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 Entry = tuple[Sequence[bytes], bool]
 """Payloads of one append, and whether they are keyed: looked up by id when a client repeats itself."""
@@ -80,7 +83,7 @@ class SegmentWriter:
             fields = (MAGIC, salt, created)
             _write(self._file, HEADER.pack(*fields, crc32(struct.pack("<8sId", *fields))), 0)
             os.fsync(self._file)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except BaseException:
             self._remove()
             raise
@@ -96,7 +99,7 @@ class SegmentWriter:
                 index += 1
         group = b"".join(frames)
         _write(self._file, group, self.end)
-        os.fdatasync(self._file)
+        _sync(self._file)
         records, self.count = index - self.count, index
         self.end += len(group)
         return records, len(group)
@@ -120,6 +123,8 @@ class SegmentWriter:
 
     def _preallocate(self, size: int) -> None:
         """Syncing then need not change the file's size: a fifth faster. Where refused, the file grows as it goes."""
+        if not hasattr(os, "posix_fallocate"):  # macOS
+            return
         try:
             os.posix_fallocate(self._file, 0, size)
         except OSError:
@@ -149,14 +154,17 @@ class SegmentReader:
         """Records up to the offset `end` (None: the end of the file). `whole`: no writer is at work below `end`, so
         whatever is no record is damage or a torn tail; else the reader waits there for the writer."""
         chunk = Chunk()
-        size = os.fstat(self._file).st_size
-        end = size if end is None else min(end, size)
+        file_end = os.fstat(self._file).st_size
+        end = file_end if end is None else min(end, file_end)
         taken = 0
         while len(chunk.records) < max_records and taken < max_bytes and not chunk.ended:
-            block = os.pread(self._file, max(0, min(READ_BYTES, end - self.offset)), self.offset)
+            size = READ_BYTES if whole else LIVE_READ_BYTES
+            block = os.pread(self._file, max(0, min(size, end - self.offset)), self.offset)
             used = self._parse(block, chunk, max_records)
             taken += used
-            if used == 0 and not chunk.ended and not self._step_over(chunk, end, whole):
+            if used or chunk.ended:
+                continue
+            if not (whole or self._goes_on(block)) or not self._step_over(chunk, end, whole):
                 break
         return chunk
 
@@ -193,6 +201,13 @@ class SegmentReader:
             self.index, position = index + 1, stop
         self.offset += position
         return position
+
+    def _goes_on(self, block: bytes) -> bool:
+        """Whether a block begins with a record that is longer than the block."""
+        if len(block) < RECORD.size:
+            return False
+        salt, _, flags, _ = RECORD.unpack_from(block)
+        return bool(salt == self.salt and RECORD.size + (flags & LENGTH) > len(block))
 
     def _step_over(self, chunk: Chunk, end: int, whole: bool) -> bool:
         """At something that is no complete record of the block: a long record, damage, a torn tail or the end."""
@@ -238,7 +253,7 @@ def _write(file: int, block: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """So that the new file's name survives a power cut as its content does."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

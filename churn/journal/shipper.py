@@ -92,7 +92,7 @@ class Shipper:
             more |= lane.ship(self._save, self._batch_records)
             if lane.is_done:
                 self._lanes.remove(lane)
-                lane.folder.remove()
+                lane.finish()
                 tell("info", "journal_adopted", folder=str(lane.folder.path), shipped=lane.folder.totals.shipped)
         return more
 
@@ -107,6 +107,7 @@ class Shipper:
         while True:
             pause = self._interval_seconds
             try:
+                self._journal.verify()
                 if time.monotonic() >= adopt_at and not self._stop.is_set():
                     adopt_at = time.monotonic() + self._adopt_seconds
                     self.adopt()
@@ -186,6 +187,13 @@ class _Lane:
         if at_end:
             self._drop(segment.number)
         return at_end or len(chunk.records) >= max_records
+
+    def finish(self) -> None:
+        """An adopted folder with nothing left in it goes."""
+        try:
+            self.folder.remove()
+        finally:
+            self.close()
 
     def close(self) -> None:
         self._close_reader()
@@ -269,10 +277,12 @@ class _Lane:
             )
             for kind, payload, detail in rejected
         ]
-        with (folder / f"{self.folder.path.name}.jsonl").open("ab") as file:
-            file.write(b"\n".join(lines) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        file = os.open(folder / f"{self.folder.path.name}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(file, b"\n".join(lines) + b"\n")
+            os.fsync(file)
+        finally:
+            os.close(file)
         tell("error", "journal_rejected", folder=str(self.folder.path), records=len(rejected), reason=rejected[0][2])
 
     def _set_aside(self, path: Path) -> None:

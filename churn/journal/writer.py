@@ -172,9 +172,12 @@ class Journal:
             segment.seal()
         if self.folder.waiting:
             tell("warning", "journal_left_waiting", folder=str(self.folder.path), records=self.folder.waiting)
-            self.folder.release()
         else:
-            self.folder.remove()
+            try:
+                self.folder.remove()
+            except OSError as error:  # all is shipped: the next to start counts it and clears it away
+                tell("warning", "journal_folder_not_removed", folder=str(self.folder.path), reason=str(error))
+        self.folder.release()
 
     # What the shipper of this process asks for.
 
@@ -189,6 +192,14 @@ class Journal:
         number, segment = self._segments[0]
         is_sealed = segment.is_sealed  # before the others, which may grow until it is
         return Shippable(number, is_sealed, segment.end, segment.count)
+
+    def verify(self) -> None:
+        """Raises FileNotFoundError, and lets nothing more be accepted, once the folder is no longer there: what is
+        written to a deleted file is lost."""
+        if not (self.folder.path / "lock").exists():
+            error = FileNotFoundError(f"{self.folder.path} was deleted while in use; restart the service")
+            self._refusal = (math.inf, error)
+            raise error
 
     def forget(self, number: int) -> None:
         """The segment was shipped and deleted."""

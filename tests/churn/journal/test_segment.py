@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -198,3 +199,34 @@ def test_a_file_that_is_no_segment_is_said_to_be_none(tmp_path: Path, content: b
 
     with pytest.raises(ValueError, match="not a journal segment"):
         SegmentReader(path)
+
+
+def test_a_large_record_is_read_while_the_writer_is_at_work(tmp_path: Path) -> None:
+    segment = SegmentWriter(tmp_path / segment_name(1), SALT, 1 << 20, 1_000.0)
+    large = os.urandom(200_000)
+    segment.append([([b"small", large], False)])
+    reader = SegmentReader(segment.path)
+
+    assert payloads(reader.read(None, whole=False)) == [b"small", large]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_damaged_no_record_is_made_up_and_none_vanishes_uncounted(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    original = [dice.randbytes(dice.randrange(300)) + b"%d" % number for number in range(60)]
+    path, end = written(tmp_path, original, sealed=True)
+    whole = path.read_bytes()
+    for _ in range(20):
+        damaged = bytearray(whole)
+        for _ in range(dice.randrange(1, 4)):
+            position, length = dice.randrange(HEADER.size, end), dice.choice([1, 2, 16, 400])
+            stop = min(end, position + length)  # the end mark stays: it is what says how many there were
+            damaged[position:stop] = dice.choice([bytes(stop - position), dice.randbytes(stop - position)])
+        path.write_bytes(damaged)
+
+        chunk = read(path)
+
+        found = iter(original)
+        assert all(payload in found for payload in payloads(chunk))
+        assert len(chunk.records) + chunk.lost == len(original)
+        assert chunk.ended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from churn.errors import FieldProblem, InvalidInput, StoreUnavailable
+from churn.errors import FieldProblem, InvalidInput, JournalFull, StoreUnavailable
 from churn.journal import Journal, Shipper, host_stats
 from churn.journal.segment import segment_numbers
 from churn.prediction import Prediction, to_json
@@ -383,4 +384,19 @@ def test_an_error_of_our_own_keeps_the_records(tmp_path: Path) -> None:
 
     assert shipper.store_error == "a mistake in the store"
     assert journal.stats().waiting == 1
+    journal.close()
+
+
+def test_a_folder_deleted_under_a_running_service_is_noticed_and_nothing_more_is_accepted(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    shipper = Shipper(journal, MemoryStore(), interval_seconds=0.01, retry_seconds=(0.01, 0.01))
+    shipper.start()
+    shutil.rmtree(journal.folder.path)
+
+    deadline = time.monotonic() + 10
+    while shipper.store_error is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    with pytest.raises(JournalFull, match="deleted while in use"):
+        append(journal, "a")
     journal.close()
