@@ -65,7 +65,7 @@ def columns_section(report: Report) -> str:
     """Every column on a line: distributions, verdict and quality."""
     if not report.columns:
         return ""
-    names = ("Column", "Distribution", "Verdict", "Chance", "Effect", "Missing", "Unknown", "Out of reference")
+    names = ("Column", "Distribution", "Verdict", "Chance", "Effect", "Missing", "Unknown", "Outside")
     head = "".join(f"<th{' class=n' if index > 2 else ''}>{name}</th>" for index, name in enumerate(names))
     rows = "".join(_row(column, index < SMALL_CHARTS) for index, column in enumerate(report.columns))
     return (
@@ -77,18 +77,18 @@ def columns_section(report: Report) -> str:
 def _row(column: ColumnReport, drawn: bool) -> str:
     style, sign = {"drifted": ("drift", "▲"), "quiet": ("fine", "✓")}.get(column.verdict, ("", "…"))
     spark = charts.spark(column.bars, charts.in_words(column.name, column.bars)) if column.bars and drawn else ""
-    missing = percent(column.missing_window)
+    missing = escape(percent(column.missing_window))
     if column.missing_window or column.missing_reference:
-        missing += f" (was {percent(column.missing_reference)})"
+        missing += f"<small>was {escape(percent(column.missing_reference))}</small>"
     cells = (
-        ("Chance", chance(column.p_value) if column.p_value is not None else "–"),
+        ("Chance", escape(chance(column.p_value)) if column.p_value is not None else "–"),
         ("Effect", f"{column.effect:.3f}" if column.effect is not None else "–"),
         ("Missing", missing),
-        ("Unknown", percent(column.unknown_window + column.invalid_window)),
-        ("Out of reference", percent(column.outside_window)),
+        ("Unknown", escape(percent(column.unknown_window + column.invalid_window))),
+        ("Outside", escape(percent(column.outside_window))),
     )
     numbers = "".join(
-        f'<td class="n{" zero" if value == "0" else ""}" data-k="{name}">{escape(value)}</td>' for name, value in cells
+        f'<td class="n{" zero" if value == "0" else ""}" data-k="{name}">{value}</td>' for name, value in cells
     )
     return (
         f'<tr><td class="name">{escape(column.name)}<small>{escape(column.description)}</small></td>'

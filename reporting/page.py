@@ -131,6 +131,7 @@ def _about(report: Report) -> str:
         ("Judged by", f"the watch's own tests; at most {budget} of quiet windows raise any column, at any size"),
         ("Chance", "how often a quiet window would differ as much, corrected over all columns"),
         ("Effect", "Jensen-Shannon distance beyond what sampling brings: 0 is the same, 1 has nothing in common"),
+        ("Outside", "rows beyond the smallest and the largest value of the reference"),
         ("Run", report.model_run_id),
         ("Bundle", report.bundle_digest or "not to be had"),
         ("Contract", f"{report.contract} {', '.join(report.contract_hashes)}".strip()),

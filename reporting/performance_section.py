@@ -55,18 +55,19 @@ def _coverage(report: Report) -> str:
 def _table(report: Report, told: list[Performance]) -> str:
     currency = report.money.currency if report.money else ""
     head = "".join(
-        f'<th class="n">{performance.kind.capitalize()}, {performance.rows:,} rows</th>' for performance in told
+        f'<th class="n">{performance.kind.capitalize()}<small>{performance.rows:,} rows</small></th>'
+        for performance in told
     )
     rows = []
     for name, title in FIGURES.items():
         if not any(name in performance.figures for performance in told):
             continue
         cells = "".join(
-            f'<td class="n">{escape(_cell(name, performance.figures.get(name), currency))}</td>' for performance in told
+            f'<td class="n">{_cell(name, performance.figures.get(name), escape(currency))}</td>' for performance in told
         )
         rows.append(f"<tr><td>{title}</td>{cells}</tr>")
     return (
-        f'<div class="scroll"><table><thead><tr><th>Figure, with its 95 % interval</th>{head}</tr></thead>'
+        f'<div class="scroll"><table><thead><tr><th>Figure<small>95 % interval</small></th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -76,7 +77,7 @@ def _cell(name: str, figure: Figure | None, currency: str) -> str:
         return "–"
     value, low, high = (_number(name, number) for number in (figure.value, figure.low, figure.high))
     unit = f" {currency}" if name == "profit" else ""
-    return f"{value}{unit}" if low == high else f"{value}{unit} ({low} to {high})"
+    return f"{value}{unit}" if low == high else f"{value}{unit}<small>{low} to {high}</small>"
 
 
 def _number(name: str, value: float) -> str:

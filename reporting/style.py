@@ -46,7 +46,7 @@ th{text-align:left;font-weight:600;color:var(--soft);font-size:13px;padding:6px 
 border-bottom:1px solid var(--rule);vertical-align:bottom}
 td{padding:7px 12px 7px 0;border-bottom:1px solid var(--rule);vertical-align:middle}
 tr:last-child td{border-bottom:0}td.n,th.n{text-align:right;white-space:nowrap}
-td small{display:block;color:var(--soft);font-size:12.5px}td.name{overflow-wrap:anywhere}
+td small,th small{display:block;color:var(--soft);font-size:12.5px;font-weight:400}td.name{overflow-wrap:break-word}
 .tag{white-space:nowrap}.tag.drift,.bad{color:var(--drift);font-weight:650}.tag.fine{color:var(--fine)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;margin:0;font-size:14px}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
@@ -56,17 +56,19 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 input,select{font:inherit;font-size:15px;padding:7px 9px;border:1px solid var(--rule);border-radius:6px;width:100%;
 background:var(--paper);color:var(--ink)}
 :focus-visible{outline:2px solid var(--link);outline-offset:1px}
+@media(max-width:900px){td,th{padding-right:8px}td{font-size:13.5px}}
 @media(max-width:640px){header{padding-top:24px}h1{font-size:25px}section{padding:16px}
 table.stack,table.stack tbody,table.stack tr{display:block}table.stack thead{display:none}
 table.stack tr{border-bottom:1px solid var(--rule);padding:10px 0;display:grid;
 grid-template-columns:repeat(2,minmax(0,1fr));gap:2px 14px}
 table.stack td{border:0;padding:0;text-align:left;white-space:normal}
 table.stack td.name{grid-column:1/-1;font-weight:600}
+table.stack td small{display:inline;margin-left:5px}table.stack td.name small{display:block;margin:0}
 table.stack td.name small{font-weight:400}table.stack td.zero{display:none}
 table.stack td[data-k]::before{content:attr(data-k) " ";color:var(--soft);font-size:12.5px}
-svg.wide text{font-size:16px}.tag{white-space:normal}dl{grid-template-columns:1fr}dd{margin:0 0 8px}}
+td.n small{white-space:normal}svg.wide text{font-size:16px}.tag{white-space:normal}dl{grid-template-columns:1fr}dd{margin:0 0 8px}}
 @media print{:root{--paper:#fff;--card:#fff;--ink:#000;--soft:#444;--rule:#bbb;--win:#3f72b8;--all:#c9d5e6;
 --drift:#8a3a06;--drift-paper:#fff;--fine:#1c5636;--link:#000}body{font-size:11pt}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}section,.tile{border-color:#bbb}tr{break-inside:avoid}
-.find,.screen{display:none}header{padding-top:0}}
+.find,.screen{display:none}td.name small{display:none}td{padding:4px 8px 4px 0}header{padding-top:0}}
 """

@@ -180,8 +180,8 @@ def test_money_and_labels_are_told_with_sign_interval_and_coverage() -> None:
 
     assert "−1,234 plain" in page
     assert "100 of 500 predictions have ground truth (20 %). It is early:" in page
-    assert '<td>AUC</td><td class="n">0.900 (0.850 to 0.950)</td>' in page
-    assert '<td>Profit</td><td class="n">−12 plain (−30 to 5)</td>' in page
+    assert '<td>AUC</td><td class="n">0.900<small>0.850 to 0.950</small></td>' in page
+    assert '<td>Profit</td><td class="n">−12 plain<small>−30 to 5</small></td>' in page
 
 
 def test_the_second_opinion_says_where_it_differs() -> None:
