@@ -1,0 +1,151 @@
+"""The stream: its scoring path alone by step, beside the record-by-record pandas way; then the service end to end.
+
+python -m benchmarks.stream [--quick]
+
+The floor is a loop of one process that only reads the emulator and writes as many bytes back. Latency is from the
+moment before an event is put until its result is read. Results are also written to benchmarks/results/stream.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from benchmarks.stream_end_to_end import emulator, end_to_end, latency
+from benchmarks.subject import DEPTH, TREES, bundle, machine, records
+from churn.bundle import Bundle
+from churn.raw_records import RawRecord, score_raw
+from churn.scoring import Scorer
+from stream_service.pipeline import result_json
+
+BATCH = 1_000
+RESULTS = Path(__file__).parent / "results" / "stream.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the records, no memory run")
+    quick = parser.parse_args().quick
+    with tempfile.TemporaryDirectory() as folder:
+        model = bundle(Path(folder) / "bundle")
+        report: dict[str, Any] = {"machine": machine(), "cores": os.cpu_count(), "trees": TREES, "depth": DEPTH}
+        print(f"{report['machine']}; {TREES} trees of depth {DEPTH}")
+        report["scoring"] = scoring_path(model)
+        report["memory"] = None if quick else memory(model, 1_000_000)
+        with emulator(Path(folder)):
+            report["end_to_end"] = end_to_end(model, Path(folder), payloads(5_000 if quick else 50_000))
+            report["latency"] = latency(model, Path(folder), payloads(500 * (5 if quick else 20)), rate=500)
+    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def payloads(count: int) -> list[bytes]:
+    customers = records("credit_card", min(count, 10_000), seed=21)
+    return [
+        orjson.dumps(customers[n % len(customers)] | {"customer_id": f"c-{n}", "event_id": f"e-{n}"})
+        for n in range(count)
+    ]
+
+
+def raw(data: list[bytes]) -> list[RawRecord]:
+    return [RawRecord(one, ("record", "s", "shard", str(number))) for number, one in enumerate(data)]
+
+
+def scoring_path(model: Bundle) -> dict[str, Any]:
+    """Bytes in to bytes out, one thread, batches of 1,000: the best of several runs, by CPU time of the process."""
+    scorer = Scorer(model)
+    data = payloads(BATCH)
+    batch = raw(data)
+    fields = [orjson.loads(one) for one in data]
+    matrix = scorer._by_columns.clean(fields).matrix
+    predictions = score_raw(scorer, batch, "stream", 1 << 18)
+    gc.freeze()
+    steps = {
+        "parse": _best(lambda: [orjson.loads(one) for one in data]),
+        "validate and encode": _best(lambda: scorer._by_columns.clean(fields)),
+        "score and calibrate": _best(lambda: model.probabilities(matrix)),
+        "serialise": _best(lambda: [result_json(one) for one in predictions]),  # type: ignore[arg-type]
+    }
+    whole = _best(lambda: [result_json(one) for one in score_raw(scorer, batch, "stream", 1 << 18)])  # type: ignore[arg-type]
+    steps["identities, records, rest"] = whole - sum(steps.values())
+    slow = _best(lambda: [_pandas_way(model, one) for one in data[:20]], runs=3) / 20 * BATCH
+    for name, seconds in steps.items():
+        print(f"  {name:>26}: {seconds / BATCH * 1e6:6.2f} us a record")
+    print(f"  {'whole':>26}: {whole / BATCH * 1e6:6.2f} us a record = {BATCH / whole:,.0f} records/s")
+    print(
+        f"  {'pandas, one by one':>26}: {slow / BATCH * 1e6:6.0f} us a record; ours: {slow / whole:,.0f} times as fast"
+    )
+    return {
+        "records_per_second": round(BATCH / whole),
+        "us_a_record": {name: round(seconds / BATCH * 1e6, 2) for name, seconds in steps.items()},
+        "pandas_us_a_record": round(slow / BATCH * 1e6),
+        "times_pandas": round(slow / whole),
+    }
+
+
+def _pandas_way(model: Bundle, data: bytes) -> bytes:
+    """As it is commonly done: a frame of one row, one-hot columns, a DMatrix, a prediction, a dictionary."""
+    import pandas as pd
+    import xgboost
+
+    booster = _booster(model)
+    frame = pd.json_normalize(json.loads(data))
+    categories = [f.name for f in model.contract.features if not f.is_numeric]
+    encoded = pd.get_dummies(frame, columns=categories).reindex(columns=model.encoder.columns, fill_value=0)
+    probability = float(booster.predict(xgboost.DMatrix(encoded.astype("float32"), feature_names=None))[0])
+    return json.dumps({"customer_id": frame["customer_id"].iloc[0], "churn_probability": probability}).encode()
+
+
+_boosters: dict[str, Any] = {}
+
+
+def _booster(model: Bundle) -> Any:
+    import xgboost
+
+    if model.digest not in _boosters:
+        loaded = xgboost.Booster({"nthread": 1})
+        loaded.load_model(model.folder / "model.ubj")
+        _boosters[model.digest] = loaded
+    return _boosters[model.digest]
+
+
+def memory(model: Bundle, count: int) -> dict[str, Any]:
+    """Resident memory at every tenth of `count` records through the scoring path."""
+    scorer, batch = Scorer(model), raw(payloads(BATCH))
+    samples = []
+    for number in range(count // BATCH):
+        for one in score_raw(scorer, batch, "stream", 1 << 18):
+            result_json(one)  # type: ignore[arg-type]
+        if (number + 1) % (count // BATCH // 10) == 0:
+            samples.append(_resident_mb())
+    growth = samples[-1] / samples[0] - 1
+    print(f"  memory over {count:,} records: {samples[0]:.0f} MB after a tenth, {samples[-1]:.0f} MB at the end")
+    return {"records": count, "resident_mb": [round(sample, 1) for sample in samples], "growth": round(growth, 4)}
+
+
+def _best(step: Callable[[], object], runs: int = 9) -> float:
+    """CPU seconds of the quickest of several runs: what the step costs when nobody disturbs it."""
+    quickest = float("inf")
+    for _ in range(runs):
+        started = time.process_time()
+        step()
+        quickest = min(quickest, time.process_time() - started)
+    return quickest
+
+
+def _resident_mb() -> float:
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    main()
