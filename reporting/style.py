@@ -66,7 +66,8 @@ table.stack td.name{grid-column:1/-1;font-weight:600}
 table.stack td small{display:inline;margin-left:5px}table.stack td.name small{display:block;margin:0}
 table.stack td.name small{font-weight:400}table.stack td.zero{display:none}
 table.stack td[data-k]::before{content:attr(data-k) " ";color:var(--soft);font-size:12.5px}
-td.n small{white-space:normal}svg.wide text{font-size:16px}.tag{white-space:normal}dl{grid-template-columns:1fr}dd{margin:0 0 8px}}
+td.n small{white-space:normal}svg.wide text{font-size:16px}.tag{white-space:normal}
+dl{grid-template-columns:1fr}dd{margin:0 0 8px}}
 @media print{:root{--paper:#fff;--card:#fff;--ink:#000;--soft:#444;--rule:#bbb;--win:#3f72b8;--all:#c9d5e6;
 --drift:#8a3a06;--drift-paper:#fff;--fine:#1c5636;--link:#000}body{font-size:11pt}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}section,.tile{border-color:#bbb}tr{break-inside:avoid}
