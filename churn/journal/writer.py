@@ -9,7 +9,6 @@ millisecond for them: fewer, larger groups. Figures and the ways not taken: docs
 
 from __future__ import annotations
 
-import errno
 import math
 import secrets
 import threading
@@ -23,6 +22,7 @@ from typing import Protocol
 
 from churn.errors import JournalFull
 from churn.journal.folder import JournalStats, claim_folder
+from churn.journal.refusals import refusal
 from churn.journal.segment import LENGTH, RECORD, Entry, SegmentWriter, segment_name
 from churn.journal.telling import tell
 
@@ -33,15 +33,6 @@ RETRY_SECONDS = 0.1
 """After a failed write, appends are refused at once for so long, rather than each asking the full disk again."""
 MARK_SECONDS = 0.5
 MOST_MARKS = 4096
-
-REMEDIES = {
-    errno.ENOSPC: "its disk is full; free some space",
-    errno.EDQUOT: "its disk quota is used up; free some space or raise it",
-    errno.EFBIG: "a file size limit was reached; raise it (ulimit -f)",
-    errno.EROFS: "its file system is read-only; mount it writable or name another JOURNAL_DIR",
-    errno.EACCES: "this user may not write there; change the rights or name another JOURNAL_DIR",
-    errno.EPERM: "this user may not write there; change the rights or name another JOURNAL_DIR",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +101,7 @@ class Journal:
         try:
             self.folder = claim_folder(directory)
         except OSError as error:
-            raise self._full(error) from error
+            raise refusal(self.directory, error) from error
 
     def append(self, payloads: Sequence[bytes], *, keyed: bool = False) -> None:
         """Returns once all payloads are on the disk; raises JournalFull when they are not, and then none counts.
@@ -139,7 +130,7 @@ class Journal:
                 group.turn.acquire()
             self._lead(group)
         if group.error is not None:
-            raise self._full(group.error) from group.error
+            raise refusal(self.directory, group.error) from group.error
 
     def stats(self) -> JournalStats:
         """The counts of this process's folder alone; `host_stats` has those of all."""
@@ -223,7 +214,7 @@ class Journal:
         if self._refusal is not None:
             until, error = self._refusal
             if self._monotonic() < until:
-                raise self._full(error)
+                raise refusal(self.directory, error)
             self._refusal = None
 
     def _lead(self, group: _Group) -> None:
@@ -285,9 +276,3 @@ class Journal:
         if len(marks) >= MOST_MARKS:  # a long outage: every other mark will do
             marks = marks[::2]
         self._marks = [*marks, (self.folder.accepted, now)]
-
-    def _full(self, error: BaseException) -> JournalFull:
-        if isinstance(error, JournalFull):
-            return error
-        reason = REMEDIES.get(error.errno or 0, str(error)) if isinstance(error, OSError) else repr(error)
-        return JournalFull(f"the journal {self.directory} cannot take the record: {reason}")
