@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from churn.contract import Contract
 from churn.encoder import frame_records
-from churn.errors import DataError
+from churn.errors import DataError, FolderUnusable
 from churn.feature_store import FEATURES, QUARANTINE, FeatureStore, Manifest, new_version
 from churn.store.interface import Customer, PredictionStore
 from orchestration.cleaning import Cleaner
@@ -71,11 +71,15 @@ def ingest(
 ) -> Manifest:
     """Publish a file as a new version. `token` is 8 hexadecimal digits for the version's name.
 
-    Raises DataError for a file that cannot be used (too many bad rows among the reasons), or FeatureStoreError.
+    Raises DataError for a file that cannot be used (too many bad rows among the reasons), FolderUnusable when the
+    temporary folder is full, or FeatureStoreError.
     """
     with tempfile.TemporaryDirectory() as temporary:
         features, quarantine = Path(temporary) / FEATURES, Path(temporary) / QUARANTINE
-        tally = _convert(path, contract, features, quarantine)
+        try:
+            tally = _convert(path, contract, features, quarantine)
+        except OSError as error:  # those of the source are DataErrors by now
+            raise FolderUnusable(Path(temporary).parent, error) from error
         _judge(path, tally, maximum_bad_share)
         manifest = Manifest(
             contract=contract.name,

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import gzip
 import itertools
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,13 @@ def open_source(path: Path, contract: Contract) -> Iterator[Iterator[Chunk]]:
     """The file's chunks. Plain or .gz, UTF-8, commas, one header row. Raises DataError, also on the way."""
     try:
         opened: Any = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            yield _guarded(path, _chunks(path, file, contract))
+        file = opened(path, "rt", encoding="utf-8-sig", newline="")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; give the path of a CSV file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with file:
+        yield _guarded(path, _chunks(path, file, contract))
 
 
 def _guarded(path: Path, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -52,6 +54,8 @@ def _guarded(path: Path, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); convert it first") from error
     except csv.Error as error:
         raise DataError(f"{path}: not a CSV file: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:  # a torn or wrong .gz among them
+        raise DataError(f"{path}: cannot be read: {error}") from error
 
 
 def _chunks(path: Path, file: TextIO, contract: Contract) -> Iterator[Chunk]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pyarrow.parquet as pq
 import pytest
 from moto import mock_aws
 
 from churn.contract import Contract, parse_contract
 from churn.encoder import Encoder, frame_records
-from churn.errors import DataError
+from churn.errors import DataError, FolderUnusable
 from churn.feature_store import FeatureStore, Manifest
 from churn.store import open_store
 from orchestration import source
@@ -208,6 +210,33 @@ def test_a_file_that_is_no_table_is_refused(
 
     with pytest.raises(DataError, match=sentence):
         publish(path, credit_card, store)
+
+
+def test_a_torn_compressed_file_is_refused(
+    rows: list[Row], write_csv: WriteCsv, credit_card: Contract, store: FeatureStore, tmp_path: Path
+) -> None:
+    packed = tmp_path / "customers.csv.gz"
+    packed.write_bytes(gzip.compress(write_csv(rows).read_bytes())[:-500])
+
+    with pytest.raises(DataError, match=r"customers.csv.gz: cannot be read: .*end-of-stream"):
+        publish(packed, credit_card, store)
+
+
+def test_a_full_temporary_folder_is_told_from_a_bad_file(
+    rows: list[Row],
+    write_csv: WriteCsv,
+    credit_card: Contract,
+    store: FeatureStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+
+    with pytest.raises(FolderUnusable, match="cannot be used: No space left on device"):
+        publish(write_csv(rows), credit_card, store)
+    assert store.versions("credit_card") == []
 
 
 def test_a_header_without_rows_is_refused(
