@@ -40,10 +40,10 @@ train: setup  ## Ingest DATA=file.csv and tune; needs the servers of `make up` o
 	@$(BIN)/python -m orchestration tune --contract $(CONTRACT)
 
 simulate: setup  ## Send simulated customers to the running services, one a second, until Ctrl-C
-	@$(BIN)/python -m simulation run --contract $(CONTRACT) --rate 1
+	@$(BIN)/python -m simulation run --contract $(CONTRACT) --rate 1 --run-id $${RUN_ID:-challenger} --http http://127.0.0.1:$${WEB_PORT:-9696} --stream predictions
 
 report: setup  ## Report on the last 24 hours of the running store
-	@$(BIN)/python -m reporting --contract $(CONTRACT)
+	@$(BIN)/python -m reporting make --contract $(CONTRACT) --last-hours 24
 
 check: setup  ## Lint, types, import contracts, and the fast tests: what a commit must pass
 	@echo "==> ruff";         $(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
