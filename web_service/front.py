@@ -26,6 +26,8 @@ from web_service.strict_json import parse
 HEADERS = [("content-type", "application/json")]
 PLAIN_BYTES = 1 << 16
 """Larger bodies are lists in all but name: Flask's threads take them, so that they hold nobody up here."""
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+"""The value of a header that is not ASCII. A key that is one is refused; it must not pass for none."""
 GATHER_SECONDS = 0.001
 """How long a group waits for as many requests as the last one had."""
 GATHER_FROM = 3
@@ -103,7 +105,7 @@ class Front:
             and length is not None
             and length.isdecimal()
             and int(length) <= PLAIN_BYTES
-            and headers.get("idempotency-key") is None
+            and "idempotency-key" not in headers
         )
 
     async def _answer(self, body: bytes) -> bytes | None:
@@ -130,7 +132,14 @@ class Front:
 
     async def _through_flask(self, scope: Scope, body: bytes) -> Answer:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._bridge.answer, scope, scope.headers.items(), body)
+        return await loop.run_in_executor(self._threads, self._bridge.answer, scope, told(scope.headers), body)
+
+
+def told(headers: Any) -> list[tuple[str, str]]:
+    """Every header. granian leaves those out whose value is not ASCII: they are told as UNREADABLE, never as absent."""
+    readable = list(headers.items())
+    names = {name for name, _ in readable}
+    return [*readable, *((name, UNREADABLE) for name in headers.keys() if name not in names)]  # noqa: SIM118  # no dict
 
 
 class Groups:

@@ -21,16 +21,22 @@ JSON = "application/json"
 
 
 class Headers:
-    """RSGI's headers: lower case, the same one twice allowed."""
+    """RSGI's headers: lower case, the same one twice allowed. With None, one whose value is not ASCII."""
 
-    def __init__(self, *pairs: tuple[str, str]) -> None:
+    def __init__(self, *pairs: tuple[str, str | None]) -> None:
         self._pairs = pairs
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.keys()
+
+    def keys(self) -> list[str]:
+        return [name for name, _ in self._pairs]
 
     def get(self, name: str, default: Any = None) -> Any:
         return next((value for key, value in self._pairs if key == name), default)
 
     def items(self) -> list[tuple[str, str]]:
-        return list(self._pairs)
+        return [(name, value) for name, value in self._pairs if value is not None]
 
 
 class Exchange:
@@ -54,7 +60,7 @@ class Exchange:
         self.status, self.headers, self.payload = status, list(headers), payload
 
 
-def scope(method: str, path: str, *headers: tuple[str, str]) -> Any:
+def scope(method: str, path: str, *headers: tuple[str, str | None]) -> Any:
     return SimpleNamespace(
         proto="http",
         http_version="1.1",
@@ -103,6 +109,19 @@ def test_both_ways_give_equal_bytes(front: Front, make_app: Any, customer: dict[
         assert fronted.payload == alone.data, body[:80]
         assert fronted.status == alone.status_code
         assert media_type(fronted.headers) == alone.content_type
+
+
+def test_an_idempotency_key_that_is_not_ascii_is_refused_not_ignored(
+    front: Front, customer: dict[str, Any], journal: Any
+) -> None:
+    body = json.dumps(customer).encode()
+    headers = [("content-type", JSON), ("content-length", str(len(body))), ("idempotency-key", None)]
+
+    answered = asyncio.run(ask(front, scope("POST", "/predict", *headers), body))
+
+    assert answered.status == 400
+    assert b"printable ASCII" in answered.payload
+    assert journal.payloads == []
 
 
 def test_a_plain_prediction_does_not_pass_flask(service: Any, customer: dict[str, Any], journal: Any) -> None:

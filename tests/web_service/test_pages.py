@@ -21,8 +21,9 @@ EVERY_TYPE = Path(__file__).parents[1] / "contracts" / "every_type.toml"
 
 def controls(page: str) -> dict[str, str]:
     """Each control of the form by its name: its opening tag."""
-    found = re.findall(r"<(?:input|select)\s[^>]*>", page)
-    return {html.unescape(match[1]): html.unescape(tag) for tag in found if (match := re.search(r'\bname="([^"]+)"', tag))}
+    tags = re.findall(r"<(?:input|select)\s[^>]*>", page)
+    named = [(re.search(r'\bname="([^"]+)"', tag), html.unescape(tag)) for tag in tags]
+    return {html.unescape(match[1]): tag for match, tag in named if match}
 
 
 def test_the_form_has_a_control_for_every_feature(client: Any, credit_card: Contract) -> None:
