@@ -11,26 +11,25 @@ import functools
 import multiprocessing
 import socket
 import tempfile
-from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import structlog
 from granian.constants import Interfaces
 from granian.log import LogLevels
-from granian.server import Server
 
 from churn.bundle import Bundle
-from churn.errors import ChurnwatchError, SettingError
+from churn.errors import ChurnwatchError, SettingError, StoreUnavailable
+from churn.journal import Journal
 from churn.model_cache import open_model
 from churn.registry import Registry
 from churn.settings import JournalSettings, ModelSettings, StoreSettings, WebSettings
+from churn.store import open_store
 from web_service.keys import KeyFile
+from web_service.supervisor import Supervisor
 from web_service.worker import WorkerPlan, load_front
 
 log = structlog.get_logger()
-RESPAWN_SECONDS = 0.2
 STOP_SECONDS = 15
 
 
@@ -47,13 +46,14 @@ def serve(model: ModelSettings, store: StoreSettings, journal: JournalSettings, 
         raise SettingError("RUN_ID", "", "an MLflow run id (the last line of 'make train' is one) or an alias")
     bundle = open_model(model.run_id, model.contract, Registry(model.mlflow_tracking_uri), model.bundle_cache)
     _check_keys(web)
+    _check_journal_and_store(store, journal)
     check_port(web.web_host, web.web_port)
     with tempfile.TemporaryDirectory(prefix="churnwatch-web-") as run_folder:
         plan = _plan(model, store, journal, web, bundle, Path(run_folder))
         log.info(
             "serving", address=f"{web.web_host}:{web.web_port}", model_run_id=bundle.run_id, workers=web.web_workers
         )
-        _server(plan).serve(target_loader=_loader(plan), wrap_loader=False)
+        _server(plan).serve_until_stopped(functools.partial(load_front, plan))
 
 
 def check_port(host: str, port: int) -> None:
@@ -73,6 +73,18 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _check_journal_and_store(store: StoreSettings, journal: JournalSettings) -> None:
+    """Raise when answers cannot be logged here; a store that is away is only told, since answers can wait for it."""
+    Journal(journal.journal_dir).close()
+    home = open_store(store.store_url, timeout_seconds=store.store_timeout_seconds)
+    try:
+        home.check()
+    except StoreUnavailable as error:
+        log.warning("store_away", reason=str(error), hint="answers wait in the journal")
+    finally:
+        home.close()
 
 
 def _check_keys(web: WebSettings) -> None:
@@ -106,21 +118,15 @@ def _plan(
     )
 
 
-def _loader(plan: WorkerPlan) -> Callable[[], Any]:
-    return functools.partial(load_front, plan)
-
-
-def _server(plan: WorkerPlan) -> Any:
+def _server(plan: WorkerPlan) -> Supervisor:
     # A fresh interpreter for each worker: forking one that has loaded XGBoost's thread pool can hang the child.
     multiprocessing.set_start_method("spawn", force=True)
-    return Server(
+    return Supervisor(
         "web_service.worker:load_front",
         address=plan.web.web_host,
         port=plan.web.web_port,
         interface=Interfaces.RSGI,
         workers=plan.web.web_workers,
-        respawn_failed_workers=True,
-        respawn_interval=RESPAWN_SECONDS,
         workers_kill_timeout=STOP_SECONDS,
         websockets=False,
         log_level=LogLevels.warning,
