@@ -98,6 +98,8 @@ class Chaos:
         self.client = _client(self.emulator)
         self.producing = threading.Event()
         self.over = threading.Event()
+        self.begun = threading.Semaphore(0)
+        self.harms = 0
         for stream, shards in (("in", 4), ("out", 2), ("dead", 1)):
             self.client.create_stream(StreamName=self._name(stream), ShardCount=shards)
         _wait_for(lambda: len(self._shards("in")) == 4, 10, "the streams")
@@ -117,11 +119,14 @@ class Chaos:
         self._start_worker()
         self._start_worker()
         _wait_for(lambda: self._owners() == 2, 60, "both workers to hold shards")
-        producer.start()
-        watcher.start()
         self.proxy.server_errors, self.proxy.cuts, self.proxy.expiries = 0.02, 0.02, 0.01
         self.proxy.refused_entries = 0.02
-        for harm in self._plan():
+        plan = self._plan()
+        self.harms = len(plan)
+        producer.start()
+        watcher.start()
+        for harm in plan:
+            self.begun.release()
             harm()
         producer.join()
         self.took["events"] = time.monotonic() - began
@@ -161,6 +166,7 @@ class Chaos:
     def close(self) -> None:
         self.over.set()
         self.producing.set()
+        self.begun.release(self.harms + 1)
         for worker in self.workers:
             worker.kill()
             worker.wait()
@@ -183,8 +189,9 @@ class Chaos:
         return harms
 
     def _kill(self) -> None:
-        """kill -9 at a random moment; another takes its place."""
-        time.sleep(self.random.uniform(0.5, 3.0))
+        """kill -9 at a random moment of work; another takes its place."""
+        self._await_progress()
+        time.sleep(self.random.uniform(0.0, 3.0))
         victim = self.workers.pop(self.random.randrange(len(self.workers)))
         victim.kill()
         victim.wait()
@@ -199,10 +206,16 @@ class Chaos:
 
     def _pause(self) -> None:
         """SIGSTOP for longer than the lease: the zombie wakes up in the middle of its batch."""
+        self._await_progress()
         victim = self.random.choice(self.workers)
         victim.send_signal(signal.SIGSTOP)
         time.sleep(2 * LEASE_SECONDS)
         victim.send_signal(signal.SIGCONT)
+
+    def _await_progress(self) -> None:
+        """Until something more is logged, so that harm is done to workers at work and not to starting ones."""
+        before = self.store.count()
+        _wait_for(lambda: self.store.count() > before or before == EVENTS, 90, "progress")
 
     def _split(self) -> None:
         self.client.split_shard(
@@ -248,14 +261,13 @@ class Chaos:
         self.poison_sent = [random.choice(POISONS) for _ in range(POISON)]
         for data in self.poison_sent:
             payloads.insert(random.randrange(len(payloads)), data)
-        harms = KILLS + PAUSES + 2
-        pause_seconds = harms * 2.5 / (len(payloads) / 100)  # so that events come for as long as harm is done
-        for at in range(0, len(payloads), 100):
-            entries = [
-                {"Data": data, "PartitionKey": f"{at + number}"} for number, data in enumerate(payloads[at : at + 100])
-            ]
+        groups = [payloads[at : at + 100] for at in range(0, len(payloads), 100)]
+        for number, group in enumerate(groups):
+            if number * self.harms // len(groups) > (number - 1) * self.harms // len(groups):
+                self.begun.acquire()  # a share of the events for each harm, so that none is done to idle workers
+            entries = [{"Data": data, "PartitionKey": f"{number}-{at}"} for at, data in enumerate(group)]
             assert self.client.put_records(StreamName=self._name("in"), Records=entries)["FailedRecordCount"] == 0
-            if self.producing.wait(pause_seconds):
+            if self.producing.wait(0.1):
                 return
 
     def _watch_checkpoints(self) -> None:
