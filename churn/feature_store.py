@@ -110,6 +110,14 @@ class FeatureStore:
         """`customer_id`, the contract's features as cleaned, and `churned` (bool); verified by its sha256."""
         return self._table(contract, version, FEATURES, self.manifest(contract, version).sha256)
 
+    def batches(self, contract: str, version: str, rows: int) -> Iterator[pandas.DataFrame]:
+        """The same table in parts of at most so many rows, for callers who must not hold it whole."""
+        import pyarrow.parquet
+
+        payload = self._verified(contract, version, FEATURES, self.manifest(contract, version).sha256)
+        for batch in pyarrow.parquet.ParquetFile(io.BytesIO(payload)).iter_batches(batch_size=rows):
+            yield batch.to_pandas()
+
     def quarantine(self, contract: str, version: str) -> pandas.DataFrame:
         """The rejected rows: `line` in the source, `reason`, and `row` as JSON text."""
         return self._table(contract, version, QUARANTINE, self.manifest(contract, version).quarantine_sha256)
@@ -146,6 +154,9 @@ class FeatureStore:
     def _table(self, contract: str, version: str, name: str, sha256: str) -> pandas.DataFrame:
         import pandas  # only rooms that train, watch or simulate pay for it
 
+        return pandas.read_parquet(io.BytesIO(self._verified(contract, version, name, sha256)))
+
+    def _verified(self, contract: str, version: str, name: str, sha256: str) -> bytes:
         payload = self._get(contract, version, name)
         found = hashlib.sha256(payload).hexdigest()
         if found != sha256:
@@ -153,7 +164,7 @@ class FeatureStore:
                 f"{self.url(contract, version)}{name} has sha256 {found[:12]}…, its manifest says {sha256[:12]}…; "
                 "it was altered: ingest again or choose another version"
             )
-        return pandas.read_parquet(io.BytesIO(payload))
+        return payload
 
     def _get(self, contract: str, version: str, name: str) -> bytes:
         with self._answering():

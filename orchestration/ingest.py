@@ -106,11 +106,9 @@ def ingest(
 
 def put_customers(contract: Contract, version: str, features: FeatureStore, store: PredictionStore) -> int:
     """Copy a version's rows into the online view, for callers who ask by id. Safe to repeat."""
-    frame = features.read(contract.name, version)
     as_of = features.manifest(contract.name, version).created_at
     written = 0
-    for start in range(0, len(frame), CUSTOMERS_A_BATCH):
-        part = frame.iloc[start : start + CUSTOMERS_A_BATCH]
+    for part in features.batches(contract.name, version, CUSTOMERS_A_BATCH):
         fields = frame_records(part, contract.feature_names)
         customers = zip(part[CUSTOMER], fields, strict=True)
         written += store.put_customers(

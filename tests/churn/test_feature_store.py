@@ -73,6 +73,14 @@ def test_a_version_is_read_back_as_it_was_written(store: FeatureStore, tmp_path:
     assert list(store.quarantine("shop", store.latest("shop"))["reason"]) == ["bad"]
 
 
+def test_a_version_can_be_read_in_parts(store: FeatureStore, tmp_path: Path) -> None:
+    version = Version(tmp_path)
+    version.write(store)
+    parts = list(store.batches("shop", version.manifest.version, rows=1))
+
+    assert [part["customer_id"].tolist() for part in parts] == [["1"], ["2"]]
+
+
 def test_versions_sort_by_time(store: FeatureStore, tmp_path: Path) -> None:
     Version(tmp_path, "ffffffff").write(store)
     Version(tmp_path, "00000000", NOW.replace(minute=31)).write(store)
