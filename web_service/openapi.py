@@ -9,7 +9,8 @@ import orjson
 
 from churn.contract import Contract
 from web_service import by_id, explain
-from web_service.openapi_schemas import answer_schemas, customer_by_id_schema, customer_schema, one_or_list, ref
+from web_service.openapi_answers import answer_schemas
+from web_service.openapi_schemas import customer_by_id_schema, customer_schema, one_or_list, ref
 from web_service.problems import MEDIA_TYPE, TITLES, Problem
 from web_service.repeats import KEY_LIMIT
 
@@ -21,18 +22,37 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
     "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LIMIT, "pattern": "^[ -~]*$"},
 }
 BODY_PROBLEMS = ("not-json", "too-large", "not-json-media-type", "invalid-fields")
-LOGGED_PROBLEMS = (*BODY_PROBLEMS, "bad-request", "key-reused", "journal-full")
+LOGGED_PROBLEMS = (*BODY_PROBLEMS, "bad-request", "key-reused", "journal-full", "unavailable")
 
 
 def document(
     contract: Contract, *, list_limit: int, keys_demanded: bool, example: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The whole document. `keys_demanded` adds the security scheme and its statuses to the routes behind the gate."""
+    paths: dict[str, Any] = {}
+    for (path, method), operation in _operations(list_limit).items():
+        if path in ("/predict", "/predict/by-id"):
+            operation["parameters"] = [IDEMPOTENCY_KEY]
+        if path not in ("/health", "/ready"):
+            _behind_gate(operation, keys_demanded)
+        paths.setdefault(path, {})[method] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": _info(contract),
+        "servers": [{"url": "./"}],
+        "tags": [{"name": "Predictions"}, {"name": "Model"}, {"name": "State"}],
+        "paths": paths,
+        "components": _components(contract, keys_demanded, example),
+    }
+
+
+def _operations(list_limit: int) -> dict[tuple[str, str], dict[str, Any]]:
+    """Every route by path and method, without what the gate adds."""
     customers = one_or_list(ref("Customer"), list_limit)
     by_ids = one_or_list(ref("CustomerById"), by_id.LIST_LIMIT)
     answers = one_or_list(ref("Answer"))
     explained = one_or_list(ref("Customer"), explain.LIST_LIMIT)
-    operations = {
+    return {
         ("/predict", "post"): _operation(
             "predict", "Predict for one customer or for a list", "Predictions", answers, LOGGED_PROBLEMS, body=customers
         ),
@@ -41,7 +61,7 @@ def document(
             "Predict from the newest stored features of a customer",
             "Predictions",
             answers,
-            (*LOGGED_PROBLEMS, "customer-unknown", "unavailable"),
+            (*LOGGED_PROBLEMS, "customer-unknown"),
             body=by_ids,
         ),
         ("/explain", "post"): _operation(
@@ -64,21 +84,6 @@ def document(
         ("/metrics", "get"): _metrics(),
         ("/health", "get"): _operation("health", "Whether the process lives", "State", ref("Health")),
         ("/ready", "get"): _ready(),
-    }
-    paths: dict[str, Any] = {}
-    for (path, method), operation in operations.items():
-        if path in ("/predict", "/predict/by-id"):
-            operation["parameters"] = [IDEMPOTENCY_KEY]
-        if path not in ("/health", "/ready"):
-            _behind_gate(operation, keys_demanded)
-        paths.setdefault(path, {})[method] = operation
-    return {
-        "openapi": "3.1.0",
-        "info": _info(contract),
-        "servers": [{"url": "./"}],
-        "tags": [{"name": "Predictions"}, {"name": "Model"}, {"name": "State"}],
-        "paths": paths,
-        "components": _components(contract, keys_demanded, example),
     }
 
 
