@@ -179,6 +179,8 @@ def _number(feature: Feature, missing: frozenset[str]) -> Callable[[Any], Conver
     low = -LARGEST_NUMBER if feature.minimum is None else feature.minimum
     high = LARGEST_NUMBER if feature.maximum is None else feature.maximum
     whole = feature.type == "integer"
+    if whole:  # stores and other languages hold whole numbers in 8 bytes
+        low, high = max(low, -(2**63)), min(high, 2**63 - 1)
 
     def convert(raw: Any) -> Converted:
         kind = type(raw)
@@ -202,7 +204,7 @@ def _boolean(feature: Feature, missing: frozenset[str]) -> Callable[[Any], Conve
     def convert(raw: Any) -> Converted:
         kind = type(raw)
         if kind is bool or ((kind is int or kind is float) and raw in (0, 1)):
-            return bool(raw), (float(raw),)
+            return bool(raw), (float(bool(raw)),)  # -0.0 is false, encoded as 0.0
         if kind is str:
             text = raw.strip()
             value = spelled.get(text)

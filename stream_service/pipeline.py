@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from churn.errors import InvalidInput
 from churn.metrics import AnswerMetrics, StreamMetrics
 from churn.prediction import Prediction, answer_json
 from churn.raw_records import RawRecord, Refusal, score_raw
@@ -64,20 +65,39 @@ class Pipeline:
         scorer = self._current_scorer()
         outcomes = score_batch(scorer, self._streams.input, records, self._longest_bytes)
         self._limit.admit([isinstance(outcome, Refusal) for _, outcome in outcomes])
-        logged = self._log([outcome for _, outcome in outcomes if isinstance(outcome, Prediction)])
+        outcomes, logged = self._log(outcomes)
         self._publish(outcomes, logged)
         self._set_aside(scorer, outcomes)
         self._count(outcomes, scorer)
 
-    def _log(self, predictions: list[Prediction]) -> dict[str, Prediction]:
-        """Log them; returns those of the log that differ from these, because an earlier delivery was first."""
+    def _log(self, outcomes: list[Outcome]) -> tuple[list[Outcome], dict[str, Prediction]]:
+        """Log what was answered; returns the outcomes, and those predictions of the log that an earlier delivery made.
+
+        A record that the store can never hold becomes a refusal, so that it cannot block the others.
+        """
+        predictions = [outcome for _, outcome in outcomes if isinstance(outcome, Prediction)]
+        try:
+            repeated = self._save(predictions)
+        except InvalidInput:
+            outcomes = [(record, self._saved_alone(outcome)) for record, outcome in outcomes]
+            repeated = True
+        if not repeated:
+            return outcomes, {}
+        ids = list({outcome.prediction_id for _, outcome in outcomes if isinstance(outcome, Prediction)})
+        return outcomes, self._persistence.until_done("get", lambda: self._store.get_many(ids))
+
+    def _save(self, predictions: list[Prediction]) -> bool:
+        """Save until it succeeds; says whether any was there already."""
         if not predictions:
-            return {}
-        saved = self._persistence.until_done("save", lambda: self._store.save(predictions))
-        if saved.repeated == 0:
-            return {}
-        ids = list({prediction.prediction_id for prediction in predictions})
-        return self._persistence.until_done("get", lambda: self._store.get_many(ids))
+            return False
+        return self._persistence.until_done("save", lambda: self._store.save(predictions)).repeated > 0
+
+    def _saved_alone(self, outcome: Prediction | Refusal) -> Prediction | Refusal:
+        try:
+            self._save([outcome] if isinstance(outcome, Prediction) else [])
+        except InvalidInput as error:
+            return Refusal("wrong_fields", str(error))
+        return outcome
 
     def _publish(self, outcomes: list[Outcome], logged: dict[str, Prediction]) -> None:
         entries = [

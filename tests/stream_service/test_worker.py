@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from churn.errors import LeaseLost, StoreUnavailable, TooManyDeadLetters
+from churn.errors import FieldProblem, InvalidInput, LeaseLost, StoreUnavailable, TooManyDeadLetters
 from churn.prediction import derived_id
 from churn.scoring import Scorer
 from stream_service.service import consumer_key
@@ -103,6 +103,20 @@ def test_an_outage_of_the_store_stops_progress_and_loses_nothing(world: Any) -> 
     assert len(world.pauses) == 4
     assert world.store.count() == expected == len(world.results())
     assert world.sample("stream_retries_total", call="save", cause="store") == 4
+
+
+def test_a_record_that_the_store_can_never_hold_is_set_aside_alone(world: Any) -> None:
+    world.send(20)
+    worker = world.worker(0)
+    worker._pipeline._store = _Picky(world.store)
+    total = len(world.client.streams["predictions"][0]["records"])
+
+    world.step(worker)
+
+    refused = world.dead_letters()
+    assert 0 < len(refused) < total
+    assert {letter["reason"] for letter in refused} == {"wrong_fields"}
+    assert world.store.count() == len(world.results()) == total - len(refused)
 
 
 def test_only_refused_entries_are_put_again(world: Any) -> None:
@@ -288,6 +302,21 @@ class _Failing:
                 raise StoreUnavailable("the store is away, as ordered")
 
             return fail
+        return getattr(self._store, name)
+
+
+class _Picky:
+    """A store that cannot hold customers under 50."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def save(self, predictions: Any) -> Any:
+        if any(prediction.features["customer_age"] < 50 for prediction in predictions):
+            raise InvalidInput([FieldProblem("customer_age", 49, "a record that the store can hold")])
+        return self._store.save(predictions)
+
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
 
