@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import free_port
 from benchmarks.subject import RUN_ID
 from churn.bundle import Bundle
 from churn.settings import WebSettings
@@ -50,7 +52,7 @@ class Subject:
     @property
     def raw(self) -> float:
         """The trees' own probability, as peers answer it."""
-        return float(1.0 / (1.0 + 2.718281828459045 ** -float(self.bundle.model.log_odds(self._matrix())[0])))
+        return 1.0 / (1.0 + math.exp(-float(self.bundle.model.log_odds(self._matrix())[0])))
 
     @property
     def encoded(self) -> list[float]:
@@ -170,7 +172,7 @@ def _prepare_mlserver(port: int, subject: Subject, folder: Path) -> None:
         "implementation": "mlserver_xgboost.XGBoostModel",
         "parameters": {"uri": str(subject.bundle.folder / "model.ubj")},
     }
-    others = {"grpc_port": port + 1, "metrics_port": port + 2, "metrics_endpoint": None}
+    others = {"grpc_port": free_port(), "metrics_port": free_port(), "metrics_endpoint": None}
     settings = {"host": "127.0.0.1", "http_port": port, "parallel_workers": WORKERS, "debug": False, **others}
     (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     (folder / "model-settings.json").write_text(json.dumps(model), encoding="utf-8")
@@ -218,6 +220,9 @@ CONTESTANTS = (
         body=lambda subject: {"dataframe_records": [subject.row]},
         answer=lambda document: float(document["predictions"][0]),
         expected=lambda subject: subject.calibrated,
+        environment=lambda port, subject, folder: {
+            "PATH": f"{VENVS / 'mlflow' / 'bin'}{os.pathsep}{os.environ['PATH']}"  # it starts uvicorn by name
+        },
         prepare=_save_mlflow_model,
         venv="mlflow",
     ),

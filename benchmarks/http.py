@@ -97,9 +97,11 @@ def _chosen(only: str | None) -> list[Contestant]:
 
 
 def _subject(folder: Path) -> Subject:
-    whole = next(record for record in records(CONTRACT, 100, seed=5) if None not in record.values())
-    row = {**whole, "customer_id": "customer-000001"}
-    return Subject(bundle(folder / "bundle", CONTRACT), row, folder)
+    """The customer that the model is least sure of, so that a wrong answer shows."""
+    model = bundle(folder / "bundle", CONTRACT)
+    whole = [record for record in records(CONTRACT, 500, seed=5) if None not in record.values()]
+    subjects = [Subject(model, {**record, "customer_id": "customer-000001"}, folder) for record in whole]
+    return min(subjects, key=lambda subject: abs(subject.raw - 0.5))
 
 
 def _start(contestant: Contestant, subject: Subject, servers: ExitStack) -> Entry:
