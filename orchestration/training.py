@@ -23,7 +23,7 @@ from churn.encoder import Encoder, frame_records
 from churn.errors import FeatureStoreError
 from churn.feature_store import FeatureStore, Manifest
 from churn.histogram import make_profile
-from churn.model import Matrix
+from churn.model import Matrix, Model
 from churn.split import Split, split
 from orchestration.evaluation import align, choose_threshold, decision_metrics, log_loss_of_log_odds, ranking_metrics
 from orchestration.families import FAMILIES, CrossValidated, Family, Folds, Labels, LogOdds, make_folds
@@ -58,6 +58,17 @@ class TrainingSet:
     @cached_property
     def parts(self) -> Split:
         return split(self.frame, self.seed)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fitted model with all that a bundle needs beside it."""
+
+    model: Model
+    calibration: Calibration
+    threshold: float
+    reference: pd.DataFrame
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -133,51 +144,56 @@ def tune(
 def run_trial(
     number: int, family: Family, parameters: Mapping[str, Any], data: TrainingSet, folds: Folds, tracker: Tracker
 ) -> Trial:
-    """Cross-validate, fit, calibrate, cut, and log the bundle as a nested run."""
-    started = time.perf_counter()
-    parts, contract = data.parts, data.contract
-    matrix, labels = data.matrix[parts.train], data.labels[parts.train]
-    unseen = data.matrix[parts.validation]
-    held_out = family.cross_validate(parameters, matrix, labels, folds, unseen, data.seed)
-    model = family.fit(parameters, matrix, labels, held_out.rounds, data.seed)
-    fit_seconds = time.perf_counter() - started
-
-    log_odds, truth = model.log_odds(unseen), data.labels[parts.validation]
-    calibration = fit_calibration(log_odds, truth)
-    probabilities = calibration.probabilities(log_odds)
-    threshold = choose_threshold(probabilities, truth, contract.decision)
-    metrics = {
-        "cv_log_loss": log_loss_of_log_odds(held_out.log_odds, labels),
-        **_prefixed("validation", ranking_metrics(probabilities, truth)),
-        **_prefixed("validation", decision_metrics(probabilities, truth, threshold, contract.decision)),
-        "threshold": threshold,
-        "rounds": float(held_out.rounds),
-        "fit_seconds": fit_seconds,
-    }
-    reference = make_reference(data, held_out, log_odds, calibration, threshold)
+    """Make a candidate and log its bundle as a nested run."""
+    candidate = fit_candidate(family, parameters, data, folds)
     golden = _golden(data)
     with tracker.trial(number, family.name, parameters) as run_id, tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "bundle"
         digest = save_bundle(
             folder,
             run_id=run_id,
-            contract=contract,
-            model=model,
-            calibration=calibration,
-            threshold=threshold,
-            reference=reference,
-            profile=make_profile(contract, reference),
+            contract=data.contract,
+            model=candidate.model,
+            calibration=candidate.calibration,
+            threshold=candidate.threshold,
+            reference=candidate.reference,
+            profile=make_profile(data.contract, candidate.reference),
             golden_records=golden,
             facts={
                 "features_version": data.manifest.version,
                 "features_sha256": data.manifest.sha256,
                 "seed": data.seed,
                 "parameters": dict(parameters),
-                "metrics": metrics,
+                "metrics": candidate.metrics,
             },
         )
-        model_id = tracker.log_candidate(contract, folder, digest, metrics, golden[:EXAMPLE_ROWS])
-    return Trial(run_id, model_id, digest, family.name, dict(parameters), metrics)
+        model_id = tracker.log_candidate(data.contract, folder, digest, candidate.metrics, golden[:EXAMPLE_ROWS])
+    return Trial(run_id, model_id, digest, family.name, dict(parameters), candidate.metrics)
+
+
+def fit_candidate(family: Family, parameters: Mapping[str, Any], data: TrainingSet, folds: Folds) -> Candidate:
+    """Cross-validate and fit on the training rows, calibrate and cut on the validation rows."""
+    started = time.perf_counter()
+    train, validation, decision = data.parts.train, data.parts.validation, data.contract.decision
+    matrix, labels, unseen = data.matrix[train], data.labels[train], data.matrix[validation]
+    held_out = family.cross_validate(parameters, matrix, labels, folds, unseen, data.seed)
+    model = family.fit(parameters, matrix, labels, held_out.rounds, data.seed)
+    fit_seconds = time.perf_counter() - started
+
+    log_odds, truth = model.log_odds(unseen), data.labels[validation]
+    calibration = fit_calibration(log_odds, truth)
+    probabilities = calibration.probabilities(log_odds)
+    threshold = choose_threshold(probabilities, truth, decision)
+    judged = {**ranking_metrics(probabilities, truth), **decision_metrics(probabilities, truth, threshold, decision)}
+    metrics = {
+        "cv_log_loss": log_loss_of_log_odds(held_out.log_odds, labels),
+        **{f"validation_{name}": value for name, value in judged.items()},
+        "threshold": threshold,
+        "rounds": float(held_out.rounds),
+        "fit_seconds": fit_seconds,
+    }
+    reference = make_reference(data, held_out, log_odds, calibration, threshold)
+    return Candidate(model, calibration, threshold, reference, metrics)
 
 
 def make_reference(
@@ -212,7 +228,3 @@ def evaluate(bundle: Bundle, data: TrainingSet) -> dict[str, float]:
 def _golden(data: TrainingSet) -> list[dict[str, Any]]:
     rows = data.parts.validation[:GOLDEN_ROWS]
     return frame_records(data.frame.iloc[rows], data.contract.feature_names)
-
-
-def _prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
-    return {f"{prefix}_{name}": value for name, value in metrics.items()}
