@@ -236,6 +236,11 @@ class WatchMetrics:
             "estimate_error", "Estimated less realised, of the newest window that has both.", ("metric",)
         )
         self.concept_drift = gauge("concept_drift_alarm", "1 when the share of wrong decisions rose (ADWIN).")
+        self.joint_auc = gauge(
+            "joint_drift_auc", "How well trees tell the window from the reference; 0.5 is not at all."
+        )
+        self.joint_p_value = gauge("joint_drift_p_value", "Chance of such an AUC where nothing changed.")
+        self.joint_alarm = gauge("joint_drift_alarm", "1 when features go together otherwise than in the reference.")
         self.bins = Counter(
             "churnwatch_feature_bin_total",
             "Predictions of judged windows by bin of a column; adds up over watches and time.",

@@ -1,8 +1,9 @@
 """When the pager rings: one alarm a cause, after k windows in a row, until k quiet ones in a row.
 
 A cause is what an engineer would mend: a column's nulls, a column's drift, a broken run. What follows from another
-cause rings no bell of its own: the drift of a column whose quality failed, and the drift of the score while one of
-the features it is made from drifts. Windows that could not be judged for want of rows neither ring nor quieten.
+cause rings no bell of its own: the drift of a column whose quality failed, the drift of the score while one of the
+features it is made from drifts, and a change of the joint distribution while a column drifts. Windows that could not
+be judged for want of rows neither ring nor quieten.
 """
 
 from __future__ import annotations
@@ -150,6 +151,10 @@ def find_causes(judged: Judged) -> dict[str, Cause]:
             name = f"drift:{column.column}"
             severity = _severity(column, judged.importance)
             causes[name] = Cause(name, column.column, "drift", severity, f"{column.column} drifted: {column.reason}")
+    if judged.joint is not None and judged.joint.drifted and not features_moved:
+        among = ", ".join(judged.joint.columns)
+        summary = f"features go together otherwise (told apart with AUC {judged.joint.auc:.2f}), most in {among}"
+        causes["joint"] = Cause("joint", "", "joint", "page", summary)
     return causes
 
 

@@ -153,7 +153,11 @@ def _serve(settings: WatchSettings, store: PredictionStore) -> int:
 
 def _watch(settings: WatchSettings, store: PredictionStore) -> Watch:
     rules = WatchRules(
-        settings.false_alarm_budget, settings.minimum_rows, settings.alarm_windows, settings.watch_stale_seconds
+        settings.false_alarm_budget,
+        settings.minimum_rows,
+        settings.alarm_windows,
+        settings.watch_stale_seconds,
+        settings.joint_seconds,
     )
     return Watch(store, _rule(settings), rules, _loader(), _now)
 

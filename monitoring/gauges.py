@@ -111,6 +111,10 @@ def _window(
     collected[metrics.drift_minimum_effect][labels] = max(effects, default=MINIMUM_EFFECT)
     for feature, share in judged.importance.items():
         collected[metrics.importance][*labels, feature] = share
+    if judged.joint is not None:
+        collected[metrics.joint_auc][labels] = judged.joint.auc
+        collected[metrics.joint_p_value][labels] = judged.joint.p_value
+        collected[metrics.joint_alarm][labels] = float(judged.joint.drifted)
     _columns(metrics, collected, labels, verdict)
     failed = {(problem.column, problem.check) for problem in judged.quality}
     for column in verdict.columns:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from churn.drift import WindowVerdict
+from churn.joint_drift import JointVerdict
 from churn.performance import Performance
 from churn.quality import QualityProblem
 from monitoring.windows import Position, Window
@@ -20,7 +21,8 @@ class Judged:
     """Written once for each window. `last` is its last prediction, where the next window by count begins.
 
     `histograms` are the counts as churn.histogram writes them; `importance` is each feature's share in the model's
-    decisions (mean absolute SHAP), empty where there is no model.
+    decisions (mean absolute SHAP), empty where there is no model. `joint` is what the domain classifier said when it
+    was last asked, at `joint_at`: that is in this window or in one before.
     """
 
     window: Window
@@ -33,6 +35,8 @@ class Judged:
     importance: Mapping[str, float] = field(default_factory=dict)
     histograms: Mapping[str, Any] | None = None
     estimated: Performance | None = None
+    joint: JointVerdict | None = None
+    joint_at: datetime | None = None
 
     def to_document(self) -> dict[str, Any]:
         """JSON-like, times as ISO texts; flat where people query: state, rows, drifted."""
@@ -55,6 +59,8 @@ class Judged:
             "importance": dict(self.importance),
             "histograms": None if self.histograms is None else dict(self.histograms),
             "estimated": self.estimated.to_json() if self.estimated else None,
+            "joint": self.joint.to_json() if self.joint else None,
+            "joint_at": self.joint_at.isoformat() if self.joint_at else None,
             **self.verdict.to_json(),
         }
 
@@ -81,6 +87,8 @@ class Judged:
             importance=document["importance"],
             histograms=document["histograms"],
             estimated=Performance.from_json(document["estimated"]) if document.get("estimated") else None,
+            joint=JointVerdict.from_json(document["joint"]) if document.get("joint") else None,
+            joint_at=datetime.fromisoformat(document["joint_at"]) if document.get("joint_at") else None,
         )
 
 

@@ -104,6 +104,12 @@ def _performance(performance: dict[str, Any]) -> list[str]:
         lines.append(
             f"<p>{kind.capitalize()}: {figures or escape(found['reason'])}<span class='dim'>{coverage}</span></p>"
         )
+    if joint := performance["joint"]:
+        chance = f"AUC {joint['auc']:.3f}, chance {joint['p_value']:.2g}"
+        said = f"otherwise, most in {', '.join(joint['columns'])}" if joint["drifted"] else "as in the reference"
+        lines.append(
+            f'<p class="{"bad" if joint["drifted"] else ""}">Features go together {escape(said)} ({chance}).</p>'
+        )
     if concept := performance["concept_drift"]:
         before, after = concept["error_before"], concept["error_after"]
         lines.append(f'<p class="bad">▲ concept drift: wrong decisions rose from {before:.1%} to {after:.1%}</p>')

@@ -10,6 +10,7 @@ import numpy as np
 
 from churn.errors import BundleRefused
 from churn.histogram import SCORE, Profile
+from churn.joint_drift import Matrix
 from churn.performance import Recalibration, recalibrate
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from churn.bundle import Bundle
     from churn.contract import Decision
+    from churn.encoder import Encoder
 
 LABEL = "churned"
 """The reference's column of true labels."""
@@ -34,6 +36,9 @@ class Reference:
     importance: Mapping[str, float]
     recalibration: Recalibration | None = None
     decision: Decision | None = None
+    encoder: Encoder | None = None
+    matrix: Matrix | None = None
+    """The reference's rows encoded, for what columns cannot show."""
 
 
 def open_reference(bundle: Bundle) -> Reference:
@@ -45,8 +50,16 @@ def open_reference(bundle: Bundle) -> Reference:
     if profile.contract_sha256 != bundle.contract.sha256:
         raise BundleRefused(bundle.run_id, "profile.json was made for another contract")
     rows = bundle.reference()
+    matrix = bundle.encoder.encode_frame(rows)
     return Reference(
-        bundle.run_id, bundle.digest, profile, _importance(bundle, rows), _recalibration(rows), bundle.contract.decision
+        bundle.run_id,
+        bundle.digest,
+        profile,
+        _importance(bundle, matrix),
+        _recalibration(rows),
+        bundle.contract.decision,
+        bundle.encoder,
+        matrix,
     )
 
 
@@ -56,8 +69,7 @@ def _recalibration(rows: pandas.DataFrame) -> Recalibration | None:
     return recalibrate(rows[SCORE].to_numpy(dtype=np.float64), rows[LABEL].to_numpy(dtype=bool))
 
 
-def _importance(bundle: Bundle, reference: pandas.DataFrame) -> dict[str, float]:
-    rows = bundle.encoder.encode_frame(reference.head(IMPORTANCE_ROWS))
-    weights = np.abs(bundle.contributions(rows)[:, :-1]).mean(axis=0)
+def _importance(bundle: Bundle, matrix: Matrix) -> dict[str, float]:
+    weights = np.abs(bundle.contributions(matrix[:IMPORTANCE_ROWS])[:, :-1]).mean(axis=0)
     shares = weights / max(float(weights.sum()), 1e-12)
     return dict(zip(bundle.contract.feature_names, shares.round(4).tolist(), strict=True))

@@ -57,6 +57,7 @@ def _performance(latest: Judged | None, truth: RunTruth | None) -> dict[str, Any
         "estimated": latest.estimated.to_json() if latest and latest.estimated else None,
         "realised": truth.performance.to_json() | {"key": truth.newest.window.key} if truth else None,
         "concept_drift": asdict(concept) if concept else None,
+        "joint": latest.joint.to_json() if latest and latest.joint else None,
     }
 
 

@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import structlog
 
 from churn.contract import Decision
 from churn.drift import WindowVerdict, broken, judge
-from churn.errors import BundleRefused, RegistryUnavailable, RunNotFound
+from churn.encoder import Cleaned, Encoder
+from churn.errors import BundleRefused, InvalidInput, RegistryUnavailable, RunNotFound
 from churn.histogram import Histograms, Profile
+from churn.joint_drift import find_joint_drift
 from churn.performance import Performance, estimated
 from churn.prediction import Prediction
 from churn.quality import find_problems
@@ -32,6 +35,7 @@ from monitoring.windows import Position, Window, WindowRule, series_prefix
 log = structlog.get_logger()
 
 BATCH_ROWS = 1_000
+JOINT_SAMPLE_ROWS = 5_000
 REMEMBERED_WINDOWS = 200
 """Verdicts read again at a start, to know what rings."""
 
@@ -47,6 +51,7 @@ class WatchRules:
     minimum_rows: int = 100
     alarm_windows: int = 2
     stale_seconds: float = 3600.0
+    joint_seconds: float = 3600.0
 
 
 @dataclass(slots=True)
@@ -141,19 +146,42 @@ class Watch:
         except (RunNotFound, BundleRefused) as error:
             return self._without_reference(window, str(error))
         counted = count(window, window.read(self.store), reference.profile.empty())
+        previous = self.runs[window.contract, window.model_run_id].latest
         histograms = counted.histograms
         assert histograms is not None  # noqa: S101  # as given
         verdict = judge(reference.profile, histograms, self._rules.budget, self._rules.minimum_rows)
         judged = counted.judged(verdict, self._now())
         if verdict.state != "ok":
             return replace(judged, bundle_digest=reference.digest)
+        problems = find_problems(reference.profile, histograms, self._rules.budget)
         return replace(
             judged,
             bundle_digest=reference.digest,
-            quality=find_problems(reference.profile, histograms, self._rules.budget),
+            quality=problems,
             importance=reference.importance,
             estimated=counted.estimated(reference),
+            **self._joint(window, reference, previous, columns_moved=bool(problems or verdict.drifted)),
         )
+
+    def _joint(
+        self, window: Window, reference: Reference, previous: Judged | None, columns_moved: bool
+    ) -> dict[str, Any]:
+        """Ask the domain classifier about a sample of the window, at most every so many seconds; else what it said.
+
+        It is not asked while columns have moved: it would only say what they say.
+        """
+        now, asked_at = self._now(), previous.joint_at if previous else None
+        if reference.encoder is None or reference.matrix is None or not self._rules.joint_seconds:
+            return {}
+        asked_lately = asked_at is not None and (now - asked_at).total_seconds() < self._rules.joint_seconds
+        if columns_moved or asked_lately:
+            return {"joint": previous.joint if previous else None, "joint_at": asked_at}
+        sample = self.store.window(
+            window.contract, window.model_run_id, window.start, window.end, sample=JOINT_SAMPLE_ROWS
+        )
+        encoder = reference.encoder
+        rows = encoder.matrix([cleaned for p in sample if (cleaned := _cleaned(encoder, p)) is not None])
+        return {"joint": find_joint_drift(reference.matrix, rows, encoder.columns), "joint_at": now}
 
     def _without_reference(self, window: Window, reason: str) -> Judged:
         counted = count(window, window.read(self.store), None)
@@ -238,6 +266,13 @@ def count(window: Window, predictions: Iterable[Prediction], histograms: Histogr
         counted.flagged.extend(prediction.churn for prediction in batch)
         counted.last = Position(batch[-1].created_at, batch[-1].prediction_id)
     return counted
+
+
+def _cleaned(encoder: Encoder, prediction: Prediction) -> Cleaned | None:
+    try:
+        return encoder.clean(prediction.features)
+    except InvalidInput:  # counted as invalid already
+        return None
 
 
 def _end(judged: Judged | None) -> float:

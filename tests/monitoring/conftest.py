@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from churn.bundle import Bundle
@@ -54,8 +55,19 @@ class Scene:
         seconds_apart: float = 1.0,
     ) -> list[Prediction]:
         """Log so many customers, one a second, drawn from the reference's population; the clock goes along."""
+        frame = random_customers(self.bundle.contract, rows, seed=1_001 + self.sent)
+        return self.send_frame(frame, change, run, route, seconds_apart)
+
+    def send_frame(
+        self,
+        frame: pd.DataFrame,
+        change: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+        run: str | None = None,
+        route: str = "http",
+        seconds_apart: float = 1.0,
+    ) -> list[Prediction]:
+        """Log these customers."""
         self.sent += 1
-        frame = random_customers(self.bundle.contract, rows, seed=1_000 + self.sent)
         outcomes = Scorer(self.bundle).score(
             [change(record) for record in records(frame, self.bundle.contract)], "http"
         )

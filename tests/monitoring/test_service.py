@@ -131,7 +131,7 @@ def test_what_came_from_outside_is_escaped_on_the_page(service: WatchService) ->
         "window": None,
         "columns": [],
         "evidently": None,
-        "performance": {"estimated": None, "realised": None, "concept_drift": None},
+        "performance": {"estimated": None, "realised": None, "concept_drift": None, "joint": None},
         "history": [],
     }
     page = render({"at": "now", "runs": [run]})

@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from churn.errors import BundleRefused, RegistryUnavailable, RunNotFound
 from monitoring.gauges import current_reason, current_state
 from monitoring.judged import Judged
 from monitoring.watch import WatchRules
-from monitoring.windows import TimeWindows
+from monitoring.windows import CountWindows, TimeWindows
 
 RUN = "a" * 32
 
@@ -221,3 +222,27 @@ def test_a_judged_window_survives_its_document(scene: Any, changes: Any) -> None
 
 def replace_fields(prediction: Any, **fields: Any) -> Any:
     return type(prediction)(**{name: getattr(prediction, name) for name in prediction.__struct_fields__} | fields)
+
+
+def test_columns_swapped_between_customers_ring_though_no_column_shows_it(scene: Any) -> None:
+    """The window holds the reference's own values, one column moved by one customer, so that it fits no other."""
+    rows = scene.bundle.reference().head(1_000)
+    scene.reference = replace(scene.reference, matrix=linked(scene.reference.matrix))
+    scene.rule = CountWindows(500, 5.0)
+    scene.send_frame(rows)
+    scene.clock.advance(10)
+    judged = scene.watch().poll()
+
+    assert [j.verdict.drifted for j in judged] == [(), ()]
+    assert judged[0].joint.drifted
+    assert judged[1].joint_at == judged[0].joint_at
+    assert [alarm["cause"] for alarm in scene.store.documents("alarm")] == ["joint"]
+
+
+def linked(matrix: Any) -> Any:
+    """Reference rows in which the first two numbers go together, each with the values it has."""
+    together = matrix.copy()
+    together[:, 0] = np.sort(matrix[:, 0])
+    place = int(np.argmax([len(np.unique(column)) for column in matrix.T]))
+    together[:, place] = np.sort(matrix[:, place])
+    return together
