@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from churn.errors import ChurnwatchError
 from churn.metrics import WebMetrics
+from churn.serving import utc_now
 from churn.store.interface import PredictionStore
 from web_service.by_id import records_by_id
 from web_service.explain import explain
@@ -22,7 +23,6 @@ from web_service.gate import CLIENT, Gate
 from web_service.pages import Page, Pages
 from web_service.problems import MEDIA_TYPE, Problem, of_error
 from web_service.service import PredictionService
-from web_service.serving import utc_now
 from web_service.strict_json import NotJson, parse
 
 log = structlog.get_logger()

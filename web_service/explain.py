@@ -7,8 +7,8 @@ from typing import Any
 
 from churn.encoder import Cleaned
 from churn.errors import InvalidInput
+from churn.serving import Serving
 from web_service.problems import Problem, invalid_fields
-from web_service.serving import Serving
 
 LIST_LIMIT = 100
 """Most records a request: one explanation costs a few hundred predictions."""

@@ -26,8 +26,8 @@ from pathlib import Path
 import structlog
 
 from churn.errors import ChurnwatchError
+from churn.serving import rfc3339
 from web_service.problems import Problem
-from web_service.serving import rfc3339
 
 log = structlog.get_logger()
 PREFIX = "cw_"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from churn.serving import utc_now
 from web_service.keys import KeyFile
-from web_service.serving import utc_now
 
 
 def run(options: Namespace, path: Path) -> int:

@@ -18,9 +18,9 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from churn.contract import Feature
+from churn.serving import Serving, ServingModel, rfc3339
 from web_service.examples import customer_at_risk, typical_customer
 from web_service.openapi import document
-from web_service.serving import Serving, ServingModel, rfc3339
 
 FOLDER = Path(__file__).resolve().parent / "page"
 STATIC_FILES = FOLDER / "static"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from churn.errors import JournalFull, StoreUnavailable
+from churn.serving import ServingModel
 from churn.store.interface import PredictionStore
-from web_service.serving import ServingModel
 
 PROBE_BYTES = 1 << 16
 

@@ -14,9 +14,9 @@ from churn.errors import FieldProblem, InvalidInput, JournalFull
 from churn.metrics import AnswerMetrics
 from churn.prediction import Prediction, Route, answer, to_json
 from churn.scoring import Prepared
+from churn.serving import Serving, ServingModel
 from web_service.problems import Problem, invalid_fields
 from web_service.repeats import check_key, check_repeat, identity
-from web_service.serving import Serving, ServingModel
 
 ROUTE: Route = "http"
 

@@ -18,6 +18,7 @@ from churn.journal import Idempotency, Journal, Shipper, host_stats
 from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics, journal_families
 from churn.model_cache import open_model
 from churn.registry import RUN_ID_PATTERN, Registry
+from churn.serving import AliasWatch, ServingModel
 from churn.settings import JournalSettings, ModelSettings, StoreSettings, WebSettings
 from churn.store import open_store
 from web_service.app import Parts, create_app
@@ -28,7 +29,6 @@ from web_service.keys import FileKeyRing
 from web_service.rates import SharedRateLimit
 from web_service.readiness import JournalProbe, Readiness
 from web_service.service import PredictionService
-from web_service.serving import AliasWatch, ServingModel
 from web_service.totals import WorkerTotals
 
 log = structlog.get_logger()

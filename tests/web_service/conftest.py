@@ -15,13 +15,13 @@ from churn.errors import JournalFull
 from churn.journal import Idempotency
 from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics
 from churn.prediction import Prediction, from_json
+from churn.serving import ServingModel
 from churn.store import open_store
 from churn.store.interface import PredictionStore
 from tests.fakes import Clock, random_customers, records
 from web_service.app import Parts, create_app
 from web_service.gate import Gate
 from web_service.service import PredictionService
-from web_service.serving import ServingModel
 from web_service.totals import WorkerTotals
 
 

@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 from churn.bundle import Bundle
 from churn.journal import Idempotency, Journal, Shipper
 from churn.metrics import AnswerMetrics, ModelMetrics
+from churn.serving import ServingModel
 from churn.store.interface import PredictionStore
 from tests.fakes import Clock
 from web_service.service import PredictionService
-from web_service.serving import ServingModel
 
 
 class Worker:
