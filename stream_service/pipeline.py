@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from churn.errors import InvalidInput
-from churn.metrics import AnswerMetrics, StreamMetrics
+from churn.metrics import AnswerMetrics, StreamMetrics, observe_many
 from churn.prediction import Prediction, answer_json
 from churn.raw_records import RawRecord, Refusal, score_raw
 from churn.scoring import Scorer
@@ -135,13 +135,11 @@ class Pipeline:
         tally = Counter(o.reason if isinstance(o, Refusal) else "answered" for _, o in outcomes)
         for word, count in tally.items():
             self._answers.predictions.labels("stream", run_id, word).inc(count)
-        probability = self._answers.probability.labels("stream", run_id)
-        seconds = self._answers.seconds.labels("stream")
+        answered = [(record, outcome) for record, outcome in outcomes if isinstance(outcome, Prediction)]
+        observe_many(self._answers.probability.labels("stream", run_id), [one.churn_probability for _, one in answered])
         now = self._now()
-        for record, outcome in outcomes:
-            if isinstance(outcome, Prediction):
-                probability.observe(outcome.churn_probability)
-                seconds.observe(max(0.0, (now - record.arrived_at).total_seconds()))
+        waits = [max(0.0, (now - record.arrived_at).total_seconds()) for record, _ in answered]
+        observe_many(self._answers.seconds.labels("stream"), waits)
 
 
 Outcome = tuple[StreamRecord, Prediction | Refusal]
