@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 BATCH_ROWS = 1_000
 JOINT_SAMPLE_ROWS = 5_000
+RESTATED_WINDOWS = 24
+"""Newest windows of a run in which late records are looked for."""
 REMEMBERED_WINDOWS = 200
 """Verdicts read again at a start, to know what rings."""
 
@@ -65,6 +67,7 @@ class RunState:
     pending: str = ""
     stale: str = ""
     recent: list[Judged] = field(default_factory=list)
+    turn: int = 0
 
 
 class Watch:
@@ -93,6 +96,7 @@ class Watch:
         for contract, run in self.store.runs():
             state = self._state(contract, run)
             judged += list(self._judge_closed(state))
+            self._restate_one(state)
         self._look_for_silence()
         return judged
 
@@ -186,6 +190,30 @@ class Watch:
     def _without_reference(self, window: Window, reason: str) -> Judged:
         counted = count(window, window.read(self.store), None)
         return counted.judged(broken(reason, counted.rows, self._rules.budget), self._now())
+
+    def _restate_one(self, state: RunState) -> None:
+        """Look whether records of one recent window came late, another window each poll; judge it again if so.
+
+        Its verdict is replaced; what rang stays as it was, since the pager has been told.
+        """
+        candidates = state.recent[-RESTATED_WINDOWS:]
+        if not self._rule.restates or not candidates or state.pending:
+            return
+        state.turn = (state.turn + 1) % len(candidates)
+        old = candidates[state.turn]
+        window = old.window
+        rows = self.store.count(window.contract, window.model_run_id, window.start, window.end)
+        if rows <= old.verdict.rows:
+            return
+        try:
+            judged = replace(self._judge(window), joint=old.joint, joint_at=old.joint_at)
+        except RegistryUnavailable:
+            return  # a later poll will see the same
+        self.store.put_document(VERDICT_KIND, window.key, judged.to_document(), replace=True)
+        state.recent[state.recent.index(old)] = judged
+        if state.latest is old:
+            state.latest = judged
+        log.info("window_restated", window=window.key, rows_before=old.verdict.rows, rows=judged.verdict.rows)
 
     def _take(self, state: RunState, judged: Judged) -> None:
         state.latest = judged

@@ -2,7 +2,9 @@
 
 By time, windows begin at multiples of their length since 1970, and stretches without predictions have none. By count,
 each begins after the last prediction of the one before, in order of (created_at, prediction_id), both routes together.
-Either kind is left open for `lateness_seconds`, for records that reach the store late.
+Either kind is left open for `lateness_seconds`, for records that reach the store late. One that is later still is
+counted into its window by time, which is then restated; by count, where it would move every window after it, it is
+left out.
 """
 
 from __future__ import annotations
@@ -73,6 +75,10 @@ class WindowRule(Protocol):
     @property
     def series(self) -> str: ...
 
+    @property
+    def restates(self) -> bool:
+        """Whether a judged window can be read again with the records that came late."""
+
     def next_closed(
         self, store: PredictionStore, contract: str, model_run_id: str, previous: Previous | None, now: datetime
     ) -> Window | None:
@@ -89,6 +95,10 @@ class TimeWindows:
     @property
     def series(self) -> str:
         return f"seconds-{self.seconds:g}"
+
+    @property
+    def restates(self) -> bool:
+        return True
 
     def next_closed(
         self, store: PredictionStore, contract: str, model_run_id: str, previous: Previous | None, now: datetime
@@ -114,6 +124,10 @@ class CountWindows:
     @property
     def series(self) -> str:
         return f"rows-{self.rows}"
+
+    @property
+    def restates(self) -> bool:
+        return False
 
     def next_closed(
         self, store: PredictionStore, contract: str, model_run_id: str, previous: Previous | None, now: datetime

@@ -239,6 +239,40 @@ def test_columns_swapped_between_customers_ring_though_no_column_shows_it(scene:
     assert [alarm["cause"] for alarm in scene.store.documents("alarm")] == ["joint"]
 
 
+def test_records_that_come_late_are_counted_into_the_window_they_belong_to(scene: Any) -> None:
+    scene.rule = TimeWindows(300.0, 5.0)
+    sent = scene.send(150)
+    scene.clock.time = datetime(2026, 1, 31, 12, 5, 5, tzinfo=UTC)
+    watch = scene.watch()
+    first = watch.poll()[0]
+    late = [replace_fields(p, prediction_id=f"late-{p.prediction_id}") for p in sent[:30]]
+    scene.store.save(late)
+    again = watch.poll()
+    document = scene.store.documents("verdict")[0]
+
+    assert (first.verdict.rows, again, document["rows"]) == (150, [], 180)
+    assert len(scene.store.documents("verdict")) == 1
+    assert watch.runs["credit_card", RUN].latest.verdict.rows == 180
+
+
+def test_a_clock_that_jumps_back_judges_nothing_twice_and_goes_on(scene: Any) -> None:
+    scene.rule = TimeWindows(100.0, 0.0)
+    scene.send(200)
+    scene.clock.advance(100)
+    watch = scene.watch()
+    before = [j.window.number for j in watch.poll()]
+    scene.clock.advance(-3_600)
+    during = watch.poll()
+    scene.clock.advance(3_600)
+    scene.send(100)
+    scene.clock.advance(100)
+    after = [j.window.number for j in watch.poll()]
+
+    assert during == []
+    assert len({*before, *after}) == len(before) + len(after)
+    assert min(after) > max(before)
+
+
 def linked(matrix: Any) -> Any:
     """Reference rows in which the first two numbers go together, each with the values it has."""
     together = matrix.copy()
