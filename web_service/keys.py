@@ -33,6 +33,7 @@ log = structlog.get_logger()
 PREFIX = "cw_"
 """Tells a leaked key's origin to whoever finds it, and to scanners."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+TOKEN = re.compile(PREFIX + r"[A-Za-z0-9_-]{43,128}")
 LOOK_EVERY_SECONDS = 1.0
 
 
@@ -80,6 +81,24 @@ class KeyFile:
                 raise KeyFileError(f"name='{name}': a key of that name is in force; revoke it first, or take another")
             keys.append(Key(name, digest(token), rfc3339(now), None, rate_per_second))
         return token
+
+    def put(self, name: str, token: str, now: datetime) -> bool:
+        """Put a token that was made elsewhere in force, in the place of the one before; False when it was already.
+
+        Whoever starts services may so bring keys along, at every start again. Raises KeyFileError for a weak token.
+        """
+        if not NAME.fullmatch(name) or not TOKEN.fullmatch(token):
+            raise KeyFileError(
+                f"name='{name}': expected {PREFIX} and at least 43 letters, digits, '-' or '_' as its key"
+            )
+        with self._changing() as keys:
+            for index, key in enumerate(keys):
+                if key.name == name and key.revoked_at is None:
+                    if hmac.compare_digest(key.sha256, digest(token)):
+                        return False
+                    keys[index] = replace(key, revoked_at=rfc3339(now))
+            keys.append(Key(name, digest(token), rfc3339(now)))
+        return True
 
     def revoke(self, name: str, now: datetime) -> None:
         """End a key. Raises KeyFileError when none of that name is in force."""

@@ -172,3 +172,37 @@ def test_the_command_line_adds_lists_and_revokes(path: Path, monkeypatch: Any, c
     assert main(["keys", "revoke", "shop"]) == 1
     assert "no key of that name is in force" in capsys.readouterr().err
     assert len(json.loads(path.read_text())["keys"]) == 1
+
+
+def test_a_key_from_a_file_is_put_in_force_once_and_replaced_by_another(path: Path, tmp_path: Path) -> None:
+    keys, first, second = KeyFile(path), "cw_" + "a" * 43, "cw_" + "b" * 43
+
+    assert keys.put("prometheus", first, NOW) is True
+    assert keys.put("prometheus", first, NOW) is False
+    assert FileKeyRing(path).client(first) == "prometheus"
+
+    assert keys.put("prometheus", second, NOW) is True
+    assert FileKeyRing(path).client(second) == "prometheus"
+    assert [key.revoked_at is None for key in keys.all()] == [False, True]
+
+
+@pytest.mark.parametrize("token", ["", "secret", "cw_short", "cw_" + "ä" * 43, "xx_" + "a" * 43])
+def test_a_token_that_could_be_guessed_is_refused(path: Path, token: str) -> None:
+    with pytest.raises(KeyFileError, match="at least 43 letters"):
+        KeyFile(path).put("prometheus", token, NOW)
+
+    assert KeyFile(path).all() == []
+
+
+def test_the_command_puts_a_key_in_force_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WEB_KEYS_FILE", str(tmp_path / "keys.json"))
+    (tmp_path / "token").write_text("cw_" + "a" * 43 + "\n")
+
+    assert main(["keys", "put", "simulation", str(tmp_path / "token")]) == 0
+    assert main(["keys", "put", "simulation", str(tmp_path / "absent")]) == 1
+
+    printed = capsys.readouterr()
+    assert printed.out == "simulation: in force\n"
+    assert "absent: cannot be read as a key" in printed.err

@@ -1,0 +1,109 @@
+# One recipe, a target a room: docker build --target web -t churnwatch/web .
+# Every dependency is a wheel, so nothing is compiled and nothing to compile with is left behind. Rooms share layers:
+# core -> web, stream, emulator;  core -> tables -> simulate, monitor, train -> servers.
+ARG PYTHON=python:3.12-slim-bookworm
+
+FROM ${PYTHON} AS core
+LABEL org.opencontainers.image.title="Churnwatch" org.opencontainers.image.licenses="MIT"
+# Nobody is phoned home; byte code is made here, once, since the root file system is read-only later.
+ENV PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
+    DO_NOT_TRACK=1 MLFLOW_DISABLE_TELEMETRY=true PREFECT_SERVER_ANALYTICS_ENABLED=false \
+    HOME=/tmp CHURNWATCH_HOME=/data
+# /data and /reports give their owner to the named volumes that are mounted over them.
+RUN groupadd --gid 10001 churnwatch \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin churnwatch \
+    && install -d -o 10001 -g 10001 /data /reports
+WORKDIR /app
+COPY requirements/stream.txt requirements/
+RUN pip install --no-deps --require-hashes -r requirements/stream.txt
+COPY docker/bin/ /usr/local/bin/
+
+FROM core AS tables
+COPY requirements/simulate.txt requirements/
+RUN pip install --no-deps --require-hashes -r requirements/simulate.txt
+
+# --- the rooms ---------------------------------------------------------------------------------------------------
+
+FROM core AS web
+COPY requirements/web.txt requirements/
+RUN pip install --no-deps --require-hashes -r requirements/web.txt
+COPY contracts contracts
+COPY churn churn
+COPY web_service web_service
+RUN python -m compileall -q churn web_service
+ENV WEB_HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 9696
+ENTRYPOINT ["python", "-m", "web_service"]
+
+FROM core AS stream
+COPY contracts contracts
+COPY churn churn
+COPY stream_service stream_service
+RUN python -m compileall -q churn stream_service
+ENV STREAM_METRICS_HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 8086
+ENTRYPOINT ["python", "-m", "stream_service"]
+
+FROM tables AS monitor-libraries
+COPY requirements/monitor.txt requirements/
+RUN pip install --no-deps --require-hashes -r requirements/monitor.txt
+
+FROM monitor-libraries AS monitor
+COPY contracts contracts
+COPY churn churn
+COPY monitoring monitoring
+RUN python -m compileall -q churn monitoring
+ENV WATCH_HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 8085
+ENTRYPOINT ["python", "-m", "monitoring"]
+
+FROM monitor-libraries AS report
+COPY contracts contracts
+COPY churn churn
+COPY reporting reporting
+RUN python -m compileall -q churn reporting
+ENV REPORT_DIR=/reports
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "reporting"]
+
+FROM tables AS simulate
+COPY contracts contracts
+COPY churn churn
+COPY simulation simulation
+RUN python -m compileall -q churn simulation
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "simulation"]
+
+FROM tables AS train-libraries
+COPY requirements/train.txt requirements/
+RUN pip install --no-deps --require-hashes -r requirements/train.txt
+
+FROM train-libraries AS train
+COPY contracts contracts
+COPY churn churn
+COPY orchestration orchestration
+RUN python -m compileall -q churn orchestration
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "orchestration"]
+
+# --- servers that other people wrote and that come as Python packages ---------------------------------------------
+
+# MLflow and Prefect, on the very layers that `train` has; the driver for MLflow's PostgreSQL is all that is added.
+FROM train-libraries AS servers
+COPY requirements/postgres.txt requirements/
+RUN pip install --no-deps --require-hashes -r requirements/postgres.txt
+USER 10001:10001
+
+# S3 and Kinesis for a machine without an AWS account.
+FROM core AS emulator
+COPY requirements/embedded.txt requirements/
+RUN pip install --no-deps --require-hashes -r requirements/embedded.txt
+ENV BIND_HOST=0.0.0.0 GATEWAY_PORT=4566 SERVICES=kinesis,s3 IOT_MTLS_ENABLED=0 \
+    S3_PERSIST=1 S3_DATA_DIR=/data/s3 STATE_DIR=/data/state
+USER 10001:10001
+EXPOSE 4566
+ENTRYPOINT ["python", "-m", "ministack"]
