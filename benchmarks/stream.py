@@ -68,6 +68,7 @@ def scoring_path(model: Bundle) -> dict[str, Any]:
     matrix = scorer._by_columns.clean(fields).matrix
     predictions = score_raw(scorer, batch, "stream", 1 << 18)
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)  # as the service does
     steps = {
         "parse": _best(lambda: [orjson.loads(one) for one in data]),
         "validate and encode": _best(lambda: scorer._by_columns.clean(fields)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import socket
@@ -80,6 +81,7 @@ def _run(settings: StreamSettings, once: bool) -> None:
         signal.signal(signal_number, lambda *_: service.stop())
     if watch is not None:
         watch.start()
+    _tame_garbage_collection()
     log.info("stream_service_started", worker=owner, metrics_port=server.server_port, once=once)
     try:
         service.run(once)
@@ -87,6 +89,13 @@ def _run(settings: StreamSettings, once: bool) -> None:
         server.shutdown()
         store.close()
     log.info("stream_service_stopped", worker=owner)
+
+
+def _tame_garbage_collection() -> None:
+    """A batch makes tens of thousands of small objects without cycles: looking for some costs a fifth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _model(registry: CollectorRegistry) -> tuple[ServingModel, AliasWatch | None]:
