@@ -2,6 +2,7 @@
 
 One small class a concern, so that the web service never demands a Kinesis name. A variable's name is its field's
 in capitals: `store_url` is STORE_URL. boto3 reads its own (AWS_ENDPOINT_URL, AWS_REGION, keys) and needs no class.
+In a container a variable may also be a file, /run/secrets/store_url: a password then is in no environment.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ HOME = Path(os.environ.get("CHURNWATCH_HOME", ".churnwatch"))
 """Where the embedded defaults keep their data; every path below starts here unless set otherwise."""
 
 
+SECRETS = Path("/run/secrets")
+"""Where Docker and others mount secrets, a file each. A variable of the environment wins over its file."""
+
+
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", secrets_dir=SECRETS if SECRETS.is_dir() else None)
 
 
 class ModelSettings(Settings):
