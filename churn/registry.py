@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -27,6 +27,13 @@ CONTRACT_SHA256_TAG = "churnwatch.contract_sha256"
 MODEL_ID_TAG = "churnwatch.model_id"
 """Tags of a run, written once its bundle is complete: a run without them has no model to serve."""
 
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+"""Aliases of a contract's registered model: the one approved to serve, the one before it, the newest tuned."""
+APPROVED_AT_TAG = "churnwatch.promoted_at"
+APPROVED_DIGEST_TAG = "churnwatch.promoted_digest"
+WITHDRAWN_AT_TAG = "churnwatch.rolled_back_at"
+"""A run may be deployed when it was promoted as the bundle it still is, and not rolled back since."""
+
 BUNDLE_FOLDER = "artifacts/bundle"
 """Where a logged model keeps its bundle."""
 
@@ -40,6 +47,20 @@ class RegisteredModel:
     digest: str
     contract: str
     contract_sha256: str
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def approval_problem(self) -> str:
+        """Why this model may not be deployed, as the end of a sentence; empty when it may."""
+        tags = self.tags
+        if APPROVED_AT_TAG not in tags:
+            return f"was never promoted; run 'python -m orchestration promote {self.run_id}' first"
+        if WITHDRAWN_AT_TAG in tags:
+            when = tags[WITHDRAWN_AT_TAG]
+            return f"was rolled back at {when}; choose another, or promote it again"
+        if tags.get(APPROVED_DIGEST_TAG) != self.digest:
+            return "was promoted as another bundle than it is now; promote it again"
+        return ""
 
 
 class Registry:
@@ -68,7 +89,7 @@ class Registry:
         tags = {tag["key"]: tag["value"] for tag in run.get("run", {}).get("data", {}).get("tags", ())}
         try:
             return RegisteredModel(
-                run_id, tags[MODEL_ID_TAG], tags[DIGEST_TAG], tags[CONTRACT_TAG], tags[CONTRACT_SHA256_TAG]
+                run_id, tags[MODEL_ID_TAG], tags[DIGEST_TAG], tags[CONTRACT_TAG], tags[CONTRACT_SHA256_TAG], tags
             )
         except KeyError:
             raise RunNotFound(run_or_alias, self.tracking_uri) from None

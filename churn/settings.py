@@ -140,6 +140,18 @@ class TrainSettings(Settings):
     maximum_bad_share: float = Field(0.05, ge=0, le=1, description="A larger share of bad rows fails an ingest.")
 
 
+class PromotionSettings(Settings):
+    """What a model must show before it may go live."""
+
+    promotion_requests: int = Field(5_000, ge=1, le=1_000_000, description="Newest logged requests that are replayed.")
+    promotion_calibration_error: float = Field(
+        0.05, gt=0, le=1, description="Largest mean distance of probabilities from what came true."
+    )
+    promotion_latency_seconds: float = Field(
+        0.01, gt=0, description="In how long 95 of 100 requests must be answered, one at a time, without the log."
+    )
+
+
 class SenderSettings(Settings):
     """Simulated traffic."""
 

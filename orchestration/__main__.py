@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from churn.errors import ChurnwatchError
-from orchestration import commands
+from orchestration import commands, release_commands
+from orchestration.promotion import PromotionRefused
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,13 +26,16 @@ def main(arguments: list[str] | None = None) -> int:
     tune.add_argument("--no-progress", action="store_true", help="no progress bar")
     tune.set_defaults(run=commands.tune)
 
-    for part in (ingest, tune):
+    for part in (ingest, tune, *release_commands.add_parsers(parts)):
         part.add_argument("--contract", default="credit_card", help="name of a contract, or the path of a .toml file")
         part.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
 
     options = parser.parse_args(arguments)
     try:
         options.run(options)
+    except PromotionRefused as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
     except ChurnwatchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,6 +1,7 @@
 """MLflow's home for writing: runs, logged models, versions, aliases. What it writes, churn/registry.py reads.
 
-MLflow has two more homes: orchestration/pyfunc_model.py, which it runs, and churn/registry.py, over REST.
+MLflow has three more homes: orchestration/pyfunc_model.py, which it runs, orchestration/releases.py, which writes
+approvals and moves aliases, and churn/registry.py, over REST.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from churn.bundle import Bundle, load_bundle
 from churn.contract import Contract
 from churn.feature_store import Manifest
 from churn.registry import (
+    CHALLENGER,
     CONTRACT_SHA256_TAG,
     CONTRACT_TAG,
     DIGEST_TAG,
@@ -40,7 +42,6 @@ from churn.registry import (
 if TYPE_CHECKING:
     from orchestration.training import Trial
 
-CHALLENGER = "challenger"
 MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 NEEDED = ("mlflow", "msgspec", "numpy", "pandas", "xgboost-cpu")
 """What pyfunc_model.py and the core it loads import; pinned to what is installed."""
