@@ -18,6 +18,8 @@ def main() -> int:
             return commands.show_status(options.json)
         if options.command == "evidently":
             return commands.ask_evidently(options.key)
+        if options.command == "segments":
+            return commands.show_segments(options.key, options.json)
         if options.command == "labels":
             return commands.bring_labels(options.file)
         if options.command == "judge":

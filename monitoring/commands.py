@@ -20,20 +20,24 @@ from churn.drift import judge
 from churn.errors import WatchError
 from churn.histogram import Histograms, Profile
 from churn.quality import find_problems
+from churn.segments import find_segments
 from churn.settings import ModelSettings, ReportSettings, StoreSettings, WatchSettings, read
 from churn.store import PredictionStore, open_store
+from monitoring.judged import VERDICT_KIND, Judged
 from monitoring.reference import Reference, open_reference
-from monitoring.second_opinion import SecondOpinions, ask, start_job
+from monitoring.second_opinion import SecondOpinions, ask, frame_of, start_job
 from monitoring.server import StatusServer
 from monitoring.service import WatchService
 from monitoring.status import status_document
-from monitoring.terminal import status_text, verdict_text
+from monitoring.terminal import segments_text, status_text, verdict_text
 from monitoring.truth import read_labels
 from monitoring.watch import LoadReference, Watch, WatchRules, count
 from monitoring.windows import CountWindows, TimeWindows, Window, WindowRule
 
 if TYPE_CHECKING:
     from churn.bundle import Bundle
+
+SEGMENT_ROWS = 20_000
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="the same as JSON")
     opinion = commands.add_parser("evidently", help="ask Evidently about a judged window; keep its page and scores")
     opinion.add_argument("key", help="CONTRACT/RUN_ID/SERIES/NUMBER, as the status has it")
+    parts = commands.add_parser("segments", help="which groups of customers changed in a judged window")
+    parts.add_argument("key", help="CONTRACT/RUN_ID/SERIES/NUMBER, as the status has it")
+    parts.add_argument("--json", action="store_true", help="the segments as JSON")
     labels = commands.add_parser("labels", help="bring ground truth from a CSV file into the store")
     labels.add_argument("file", type=Path, metavar="FILE.csv", help="prediction_id (or customer_id), churned")
     past = commands.add_parser("judge", help="judge any past stretch of time; nothing is kept")
@@ -84,6 +91,21 @@ def ask_evidently(key: str) -> int:
     """Print where Evidently's page lies."""
     page = ask(_open_store(), key, _bundles(), read(WatchSettings).evidently_dir, read(ReportSettings).evidently_rows)
     print(page or "Evidently had no column to compare")
+    return 0
+
+
+def show_segments(key: str, as_json: bool) -> int:
+    """Print the segments of a judged window that changed, the largest change first."""
+    store = _open_store()
+    document = store.document(VERDICT_KIND, key)
+    if document is None:
+        raise WatchError(f"no window {key} was judged; `python -m monitoring status --json` lists keys")
+    window = Judged.from_document(document).window
+    bundle = _bundles()(window.contract, window.model_run_id)
+    sample = store.window(window.contract, window.model_run_id, window.start, window.end, sample=SEGMENT_ROWS)
+    profile = open_reference(bundle).profile
+    segments = find_segments(profile, bundle.reference(), frame_of(bundle.contract, sample))
+    print(json.dumps([asdict(segment) for segment in segments]) if as_json else segments_text(segments))
     return 0
 
 

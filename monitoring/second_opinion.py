@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from churn.errors import WatchError
+from churn.prediction import Prediction
 from churn.store import PredictionStore
 from monitoring.gauges import Series
 from monitoring.judged import VERDICT_KIND, Judged
@@ -125,7 +126,7 @@ def ask(store: PredictionStore, key: str, load: Callable[[str, str], Bundle], fo
     window = Judged.from_document(document).window
     bundle = load(window.contract, window.model_run_id)
     sample = store.window(window.contract, window.model_run_id, window.start, window.end, sample=rows)
-    frame = _frame(bundle.contract, sample)
+    frame = frame_of(bundle.contract, sample)
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / f"{key.replace('/', '-')}.html"
     result = evidently_report(bundle.contract, bundle.reference(), frame, page, maximum_rows=rows)
@@ -143,7 +144,8 @@ def ask(store: PredictionStore, key: str, load: Callable[[str, str], Bundle], fo
     return made
 
 
-def _frame(contract: Contract, predictions: Iterable[Any]) -> pandas.DataFrame:
+def frame_of(contract: Contract, predictions: Iterable[Prediction]) -> pandas.DataFrame:
+    """Features and answers as the reference's rows have them."""
     import pandas
 
     from churn.histogram import CLASS, SCORE

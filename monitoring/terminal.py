@@ -7,6 +7,7 @@ from typing import Any
 
 from churn.drift import WindowVerdict
 from churn.quality import QualityProblem
+from churn.segments import Segment
 
 BARS = "▁▂▃▄▅▆▇█"
 RED, GREEN, DIM, BOLD = "31", "32", "2", "1"
@@ -29,6 +30,19 @@ def verdict_text(verdict: WindowVerdict, problems: Sequence[QualityProblem], col
             f"  {column.column:28} chance {column.adjusted_p_value:<9.2g} effect {column.effect:.3f}  {column.method}"
         )
         lines.append(_paint(line.replace("  ", "▲ ", 1), RED, colour) if column.drifted else line)
+    return "\n".join(lines)
+
+
+def segments_text(segments: Sequence[Segment]) -> str:
+    """One line a segment: its share then and now, and how its scores changed."""
+    if not segments:
+        return "no segment changed"
+    lines = []
+    for segment in segments:
+        score = "" if segment.score_change is None else f", score {segment.score_change:+.3f}"
+        lines.append(
+            f"{segment.reference_share:7.1%} -> {segment.share:7.1%}  {segment.rows:>7,} rows{score}  {segment.name}"
+        )
     return "\n".join(lines)
 
 

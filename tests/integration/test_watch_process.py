@@ -122,11 +122,13 @@ def test_once_judges_and_ends_and_status_and_judge_tell_the_same(
     status = json.loads(run(environment, "status", "--json").stdout)
     span = ("--from", START.isoformat(), "--to", datetime.now(UTC).isoformat())
     judged = json.loads(run(environment, "judge", *span, "--json").stdout)
+    segments = run(environment, "segments", status["runs"][0]["window"]["key"])
     nothing = run(environment, "judge", "--from", "2020-01-01", "--to", "2020-01-02")
 
     assert (once.returncode, len(once.stdout.splitlines()), again.stdout) == (0, 2, "")
     assert (status["runs"][0]["state"], status["runs"][0]["window"]["rows"]) == ("ok", 100)
     assert (judged["state"], judged["rows"], judged["drifted"]) == ("ok", 250, [])
+    assert (segments.returncode, segments.stdout) == (0, "no segment changed\n")
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert "no predictions in that window" in nothing.stderr
 
