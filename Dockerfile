@@ -15,19 +15,21 @@ RUN groupadd --gid 10001 churnwatch \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin churnwatch \
     && install -d -o 10001 -g 10001 /data /reports
 WORKDIR /app
+COPY docker/bin/install-requirements /usr/local/bin/
 COPY requirements/stream.txt requirements/
-RUN pip install --no-deps --require-hashes -r requirements/stream.txt
+# scipy (140 MB) is asked for by XGBoost's Python package; scoring uses its C library alone (churn/xgboost_native.py).
+RUN install-requirements requirements/stream.txt scipy
 COPY docker/bin/ /usr/local/bin/
 
 FROM core AS tables
 COPY requirements/simulate.txt requirements/
-RUN pip install --no-deps --require-hashes -r requirements/simulate.txt
+RUN install-requirements requirements/simulate.txt
 
 # --- the rooms ---------------------------------------------------------------------------------------------------
 
 FROM core AS web
 COPY requirements/web.txt requirements/
-RUN pip install --no-deps --require-hashes -r requirements/web.txt
+RUN install-requirements requirements/web.txt scipy
 COPY contracts contracts
 COPY churn churn
 COPY web_service web_service
@@ -49,7 +51,7 @@ ENTRYPOINT ["python", "-m", "stream_service"]
 
 FROM tables AS monitor-libraries
 COPY requirements/monitor.txt requirements/
-RUN pip install --no-deps --require-hashes -r requirements/monitor.txt
+RUN install-requirements requirements/monitor.txt
 
 FROM monitor-libraries AS monitor
 COPY contracts contracts
@@ -80,7 +82,7 @@ ENTRYPOINT ["python", "-m", "simulation"]
 
 FROM tables AS train-libraries
 COPY requirements/train.txt requirements/
-RUN pip install --no-deps --require-hashes -r requirements/train.txt
+RUN install-requirements requirements/train.txt
 
 FROM train-libraries AS train
 COPY contracts contracts
@@ -95,13 +97,13 @@ ENTRYPOINT ["python", "-m", "orchestration"]
 # MLflow and Prefect, on the very layers that `train` has; the driver for MLflow's PostgreSQL is all that is added.
 FROM train-libraries AS servers
 COPY requirements/postgres.txt requirements/
-RUN pip install --no-deps --require-hashes -r requirements/postgres.txt
+RUN install-requirements requirements/postgres.txt
 USER 10001:10001
 
 # S3 and Kinesis for a machine without an AWS account.
 FROM core AS emulator
 COPY requirements/embedded.txt requirements/
-RUN pip install --no-deps --require-hashes -r requirements/embedded.txt
+RUN install-requirements requirements/embedded.txt scipy
 ENV BIND_HOST=0.0.0.0 GATEWAY_PORT=4566 SERVICES=kinesis,s3 IOT_MTLS_ENABLED=0 \
     S3_PERSIST=1 S3_DATA_DIR=/data/s3 STATE_DIR=/data/state
 USER 10001:10001

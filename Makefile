@@ -13,6 +13,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 CONTRACT ?= credit_card
 DATA ?=
+# Which of .env.local and .env.cloud the Docker targets follow.
+env ?= local
+COMPOSE = docker compose --env-file .env.$(env)
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +47,21 @@ simulate: setup  ## Send simulated customers to the running services, one a seco
 
 report: setup  ## Report on the last 24 hours of the running store
 	@$(BIN)/python -m reporting make --contract $(CONTRACT) --last-hours 24
+
+secrets:  ## Make secrets/: passwords, API keys and a certificate, each once
+	@docker/secrets
+
+up-docker:  ## Build and start everything in Docker: make up-docker [env=local|cloud] [DATA=file.csv]
+	@DATA="$(DATA)" docker/up $(env)
+
+down-docker:  ## Stop everything in Docker; volumes stay
+	@$(COMPOSE) --profile '*' down
+
+logs:  ## Follow the logs of Docker's services: make logs [SERVICE=web]
+	@$(COMPOSE) --profile '*' logs --follow --tail 100 $(SERVICE)
+
+key:  ## Make an API key for the HTTP service in Docker, shown once: make key NAME=shop
+	@$(COMPOSE) exec -T web python -m web_service keys add "$(NAME)"
 
 check: setup  ## Lint, types, import contracts, and the fast tests: what a commit must pass
 	@echo "==> ruff";         $(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
@@ -85,9 +103,11 @@ lock: setup  ## Compile requirements/ anew from pyproject.toml
 	    $$([ $$extra = dev ] || echo --constraint requirements/dev.txt) -o requirements/$$extra.txt; done
 	@printf 'uv>=0.8\n' | $(BIN)/uv pip compile - --universal --generate-hashes --python-version 3.11 \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o requirements/bootstrap.txt
+	@printf 'psycopg2-binary>=2.9\n' | $(BIN)/uv pip compile - --universal --generate-hashes --python-version 3.11 \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o requirements/postgres.txt
 
 clean:  ## Remove what demo and up have written (.churnwatch); the environment stays
 	rm -rf .churnwatch
 
-.PHONY: help setup demo up train simulate report check test-fast test format docs lock clean \
+.PHONY: help setup demo up secrets up-docker down-docker logs key train simulate report check test-fast test format docs lock clean \
         bench-scoring bench-http bench-stream bench-drift
