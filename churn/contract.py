@@ -9,54 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
 
 from churn.contract_reader import TableReader
 from churn.errors import ContractError
+from churn.expectation import Expectation, read_expectation
+from churn.feature import LARGEST_NUMBER as LARGEST_NUMBER
+from churn.feature import Feature as Feature
+from churn.feature import read_feature
+from churn.positional import read_positional
 
-FeatureType = Literal["number", "integer", "ordinal", "category", "boolean"]
-FEATURE_TYPES: tuple[str, ...] = get_args(FeatureType)
-NUMERIC_TYPES = ("number", "integer")
 CONTRACTS_FOLDER = Path(__file__).resolve().parent.parent / "contracts"
-LARGEST_NUMBER = 3.0e38
-"""Encoded rows are float32: a number beyond this would become infinite."""
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One input of the model. `minimum` and `maximum` are inclusive; `levels` are ordered for an ordinal.
-
-    `spellings` maps what a source writes to a level (or to true and false). An unknown level counts as missing
-    unless `strict`.
-    """
-
-    name: str
-    type: FeatureType
-    description: str = ""
-    unit: str | None = None
-    required: bool = False
-    strict: bool = False
-    minimum: float | None = None
-    maximum: float | None = None
-    levels: tuple[str, ...] = ()
-    spellings: Mapping[str, str | bool] = field(default_factory=dict)
-
-    @property
-    def is_numeric(self) -> bool:
-        return self.type in NUMERIC_TYPES
-
-    @property
-    def expected(self) -> str:
-        """What a correct value is, in words, for an error message or a form."""
-        if self.is_numeric:
-            noun = "a whole number" if self.type == "integer" else "a number"
-            unit = f" ({self.unit})" if self.unit else ""
-            return f"{noun}{_range(self.minimum, self.maximum)}{unit}"
-        if self.type == "boolean":
-            return "true or false"
-        listed = ", ".join(f"'{level}'" for level in self.levels)
-        index = f", or their index 0 to {len(self.levels) - 1}" if self.type == "ordinal" else ""
-        return f"one of {listed}{index}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +56,11 @@ class Decision:
 
 @dataclass(frozen=True)
 class Contract:
-    """What a use case is: its columns, its target and what a decision is worth. Immutable; compare by `sha256`."""
+    """What a use case is: its columns, its target and what a decision is worth. Immutable; compare by `sha256`.
+
+    `positional` is the order of a body of bare numbers (churn/positional.py): feature names, and 'feature=level' for
+    a place of one level. `warnings` are what the domain expects of a file's rows.
+    """
 
     name: str
     title: str
@@ -107,6 +73,8 @@ class Contract:
     missing_spellings: frozenset[str]
     retention_days: int
     pseudonymise: tuple[str, ...]
+    positional: tuple[str, ...]
+    warnings: tuple[Expectation, ...]
     text: str = field(repr=False)
     sha256: str
 
@@ -124,6 +92,10 @@ class Contract:
         """Each feature's column name in the raw source."""
         sources = {name: raw for raw, name in self.renames.items()}
         return {name: sources.get(name, name) for name in self.feature_names}
+
+    def label(self, churn: bool) -> str:
+        """The contract's word for a decision."""
+        return self.target.positive_label if churn else self.target.negative_label
 
     def feature(self, name: str) -> Feature:
         return next(feature for feature in self.features if feature.name == name)
@@ -166,7 +138,7 @@ def _digest(document: Mapping[str, object]) -> str:
 
 def _read(reader: TableReader, text: str, sha256: str) -> Contract:
     source = reader.table("source")
-    features = tuple(_read_feature(name, table) for name, table in reader.tables("features"))
+    features = tuple(read_feature(name, table) for name, table in reader.tables("features"))
     if not features:
         reader.problem("features: expected at least one [features.NAME] table")
     renames = source.strings("rename")
@@ -197,6 +169,8 @@ def _read(reader: TableReader, text: str, sha256: str) -> Contract:
         missing_spellings=frozenset(source.words("missing")) | {""},
         retention_days=int(reader.number("retention_days", 400, minimum=1)),
         pseudonymise=reader.words("pseudonymise"),
+        positional=read_positional(reader, features),
+        warnings=tuple(read_expectation(table, features) for table in reader.rows("warnings")),
         text=text,
         sha256=sha256,
     )
@@ -223,47 +197,3 @@ def _read_decision(table: TableReader) -> Decision:
         currency=table.text("currency", default.currency),
         recall_target=table.number("recall_target", None, minimum=0, maximum=1),
     )
-
-
-def _read_feature(name: str, table: TableReader) -> Feature:
-    kind = table.choice("type", FEATURE_TYPES)
-    minimum, maximum = table.number("minimum", None), table.number("maximum", None)
-    levels = table.words("levels")
-    article = "an" if kind[0] in "aeiou" else "a"
-    if kind in NUMERIC_TYPES:
-        if levels:
-            table.problem(f"levels: {article} {kind} has none; give minimum and maximum, or make it a category")
-        if minimum is not None and maximum is not None and minimum > maximum:
-            table.problem(f"minimum={minimum:g} is above maximum={maximum:g}")
-    else:
-        if minimum is not None or maximum is not None:
-            table.problem(f"minimum and maximum do not fit {article} {kind}")
-        if kind != "boolean" and len(set(levels)) < 2:
-            table.problem(f"levels={list(levels)}: {article} {kind} needs at least two different levels")
-        if len(set(levels)) != len(levels):
-            table.problem(f"levels={list(levels)}: a level stands there twice")
-    spellings = table.spellings("spellings")
-    targets: set[str | bool] = {True, False} if kind == "boolean" else set(levels)
-    for spelling, level in spellings.items():
-        if level not in targets:
-            table.problem(f"spellings: '{spelling}' leads to {level!r}, which is none of its levels")
-    return Feature(
-        name=name,
-        type=kind,  # type: ignore[arg-type]  # `choice` has checked it
-        description=table.text("description", ""),
-        unit=table.text("unit", optional=True),
-        required=table.flag("required"),
-        strict=table.flag("strict"),
-        minimum=minimum,
-        maximum=maximum,
-        levels=levels,
-        spellings=spellings,
-    )
-
-
-def _range(minimum: float | None, maximum: float | None) -> str:
-    if minimum is not None and maximum is not None:
-        return f" from {minimum:.10g} to {maximum:.10g}"
-    if minimum is not None:
-        return f", {minimum:.10g} or more"
-    return f", {maximum:.10g} or less" if maximum is not None else ""

@@ -23,7 +23,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """One answer of one model. `prediction_id` is its identity everywhere: a repeat of an id is the same prediction.
 
     `features` holds the fields as received and cleaned, by the contract's names; a missing or unknown one is None.
-    Times are UTC. `churn_probability` is calibrated; `churn` says that it reached `threshold`.
+    Times are UTC. `churn_probability` is calibrated; `churn` says that it reached `threshold`,
+    and `churn_label` says the same in the contract's word (None in records of before there was one).
     """
 
     prediction_id: str
@@ -38,6 +39,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     ignored: int = 0
     churn_probability: float
     churn: bool
+    churn_label: str | None = None
     threshold: float
     latency_seconds: float
     customer_id: str | None = None
@@ -118,6 +120,8 @@ def _answer(prediction: Prediction, created_at: Any) -> dict[str, Any]:
         "unknown": list(prediction.unknown),
         "ignored": prediction.ignored,
     }
+    if prediction.churn_label is not None:
+        document["churn_label"] = prediction.churn_label
     if prediction.customer_id is not None:
         document["customer_id"] = prediction.customer_id
     if prediction.event_id is not None:

@@ -10,7 +10,7 @@ import orjson
 from churn.contract import Contract
 from web_service import by_id, explain
 from web_service.openapi_answers import answer_schemas
-from web_service.openapi_schemas import customer_by_id_schema, customer_schema, one_or_list, ref
+from web_service.openapi_schemas import customer_by_id_schema, customer_schema, one_or_list, positional_schema, ref
 from web_service.problems import MEDIA_TYPE, TITLES, Problem
 from web_service.repeats import KEY_LIMIT
 
@@ -103,6 +103,8 @@ def _components(contract: Contract, keys_demanded: bool, example: Mapping[str, A
         "CustomerById": customer_by_id_schema(contract),
         **answer_schemas(contract),
     }
+    if contract.positional:
+        schemas = _with_positional(schemas, contract)
     if not keys_demanded:
         return {"schemas": schemas}
     made = "Made by `python -m web_service keys add NAME`."
@@ -111,6 +113,17 @@ def _components(contract: Contract, keys_demanded: bool, example: Mapping[str, A
         "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": made},
     }
     return {"schemas": schemas, "securitySchemes": schemes}
+
+
+def _with_positional(schemas: dict[str, Any], contract: Contract) -> dict[str, Any]:
+    """A customer is then one of two forms, wherever one is taken."""
+    forms = {"anyOf": [ref("NamedCustomer"), ref("PositionalCustomer")]}
+    return schemas | {
+        "NamedCustomer": schemas["Customer"],
+        "PositionalCustomer": positional_schema(contract),
+        "Customer": forms
+        | ({"examples": schemas["Customer"]["examples"]} if "examples" in schemas["Customer"] else {}),
+    }
 
 
 def _operation(

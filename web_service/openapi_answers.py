@@ -42,10 +42,13 @@ def answer_schemas(contract: Contract) -> dict[str, Schema]:
                 "missing": {"type": "array", "items": names, "description": "Features that were absent or missing."},
                 "unknown": {"type": "array", "items": names, "description": "Features of a level not in the contract."},
                 "ignored": {"type": "integer", "minimum": 0, "description": "Fields that the contract does not have."},
-                "customer_id": _said("string", "As sent."),
+                "churn_label": _said("string", "The decision in the contract's word; absent in an answer of long ago."),
+                "customer_id": _said(
+                    "string", "As sent; its pseudonym where the contract asks for that: match by event_id or place."
+                ),
                 "event_id": _said("string", "As sent."),
             },
-            optional=("customer_id", "event_id"),
+            optional=("churn_label", "customer_id", "event_id"),
         ),
         "Explanation": _object(
             "Why the answer is as it is. `base_log_odds` and all contributions sum to the answer's log-odds.",

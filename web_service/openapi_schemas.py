@@ -8,6 +8,7 @@ from typing import Any
 
 from churn.contract import LARGEST_NUMBER, Contract, Feature
 from churn.encoder import ENVELOPE
+from churn.positional import POSITIONAL_FIELD
 from churn.prediction import ID_LIMIT, LARGEST_ID
 
 Schema = dict[str, Any]
@@ -48,6 +49,37 @@ def customer_schema(contract: Contract, example: Mapping[str, Any] | None = None
     if example is not None:
         schema["examples"] = [dict(example)]
     return schema
+
+
+def positional_schema(contract: Contract) -> Schema:
+    """The body of POST /predict as bare numbers, in the contract's order."""
+    places = []
+    for word in contract.positional:
+        name, _, level = word.partition("=")
+        if word in contract.feature_names:
+            places.append(_place_schema(contract.feature(word)))
+        else:
+            places.append({"enum": [0, 1], "description": f"1 when {name} is {level}"})
+    data: Schema = {
+        "type": "array",
+        "description": "In this order: " + ", ".join(contract.positional),
+        "prefixItems": places,
+        "items": False,
+        "minItems": len(places),
+    }
+    return {"type": "object", "required": [POSITIONAL_FIELD], "properties": {POSITIONAL_FIELD: data, **_envelope()}}
+
+
+def _place_schema(feature: Feature) -> Schema:
+    facts = {"description": f"{feature.name}: {feature.description}", "title": feature.name}
+    if feature.is_numeric:
+        low = -LARGEST_NUMBER if feature.minimum is None else feature.minimum
+        high = LARGEST_NUMBER if feature.maximum is None else feature.maximum
+        return {"type": feature.type, "minimum": _plain(low), "maximum": _plain(high), **facts}
+    if feature.type == "boolean":
+        return {"enum": [0, 1], **facts}
+    codes = ", ".join(f"{code} {level}" for code, level in enumerate(feature.levels))
+    return {"enum": list(range(len(feature.levels))), **facts, "description": f"{facts['description']} ({codes})"}
 
 
 def customer_by_id_schema(contract: Contract) -> Schema:
