@@ -15,6 +15,7 @@ from churn.bundle import Bundle
 from churn.columns import ColumnEncoder
 from churn.encoder import Cleaned, Encoder
 from churn.errors import FieldProblem, InvalidInput
+from churn.positional import Positional
 from churn.prediction import ID_LIMIT, Prediction, Route, id_text
 
 COLUMNWISE_FROM = 64
@@ -38,6 +39,9 @@ class Scorer:
         self._now = now
         self._id_column = bundle.contract.id_column
         self._by_columns = ColumnEncoder(bundle.encoder)
+        order = bundle.contract.positional
+        self._positional = Positional(order, bundle.contract.features) if order else None
+        self._labels = (bundle.contract.label(False), bundle.contract.label(True))
 
     def score(
         self, records: Sequence[Mapping[str, Any]], route: Route, prediction_ids: Sequence[str | None] | None = None
@@ -48,6 +52,21 @@ class Scorer:
         `latency_seconds` is the time of the whole batch, since no record is answered before it.
         """
         started = time.perf_counter()
+        if self._positional is None:
+            return self._score_named(records, route, prediction_ids, started)
+        named = [self._named(fields) for fields in records]
+        right = [(i, fields) for i, fields in enumerate(named) if not isinstance(fields, InvalidInput)]
+        ids = [prediction_ids[i] for i, _ in right] if prediction_ids else None
+        outcomes = iter(self._score_named([fields for _, fields in right], route, ids, started))
+        return [fields if isinstance(fields, InvalidInput) else next(outcomes) for fields in named]
+
+    def _score_named(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        route: Route,
+        prediction_ids: Sequence[str | None] | None,
+        started: float,
+    ) -> list[Prediction | InvalidInput]:
         if len(records) >= COLUMNWISE_FROM:
             return self._score_columnwise(records, route, prediction_ids, started)
         outcomes: list[Any] = []
@@ -63,6 +82,8 @@ class Scorer:
 
     def prepare(self, fields: Mapping[str, Any], prediction_id: str | None = None) -> Prepared:
         """Check and encode one record, so that it can be scored with others. Raises InvalidInput, all wrong fields."""
+        if self._positional is not None:
+            fields = self._positional.named(fields)
         try:
             identity = self.identity(fields)
         except InvalidInput as error:
@@ -99,6 +120,14 @@ class Scorer:
         predictions = iter(self._answer(prepared, matrix, route, started) if prepared else [])
         return [outcome if isinstance(outcome, InvalidInput) else next(predictions) for outcome in outcomes]
 
+    def _named(self, fields: Mapping[str, Any]) -> Mapping[str, Any] | InvalidInput:
+        if self._positional is None:
+            return fields
+        try:
+            return self._positional.named(fields)
+        except InvalidInput as error:
+            return error
+
     def _identity_or_none(self, fields: Mapping[str, Any]) -> dict[str, Any] | None:
         try:
             return self.identity(fields)
@@ -119,6 +148,7 @@ class Scorer:
         created_at = self._now()
         latency_seconds = time.perf_counter() - started
         contract, threshold = self.bundle.contract, self.bundle.threshold
+        labels = self._labels
         name, contract_hash, run_id = contract.name, contract.hash, self.bundle.run_id
         return [
             Prediction(
@@ -134,6 +164,7 @@ class Scorer:
                 ignored=one.cleaned.ignored,
                 churn_probability=probability,
                 churn=probability >= threshold,
+                churn_label=labels[probability >= threshold],
                 threshold=threshold,
                 latency_seconds=latency_seconds,
                 **one.identity,

@@ -30,6 +30,7 @@ def test_an_object_is_answered_with_an_object(client: Any, customer: dict[str, A
         "missing": list(cleaned.missing),
         "unknown": [],
         "ignored": 0,
+        "churn_label": "churn" if expected >= 0.5 else "stay",
         "customer_id": "c-1",
     }
 
