@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 MAGIC = b"\xf3\x89\x9a\xc2"
 DIGEST_BYTES = 16
+LONGEST_KEY = 256
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 
 
@@ -57,6 +58,8 @@ def _user_record(record: bytes, keys: list[str]) -> UserRecord:
             payload = value
     if index >= len(keys):
         raise BadAggregate(f"partition key {index} of {len(keys)} is asked for")
+    if not 0 < len(keys[index]) <= LONGEST_KEY:
+        raise BadAggregate(f"a partition key of {len(keys[index])} characters")  # no stream would take its result
     return UserRecord(keys[index], payload)
 
 

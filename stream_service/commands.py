@@ -20,6 +20,7 @@ from stream_service.parts import Parts
 from stream_service.pipeline import score_batch
 from stream_service.reader import ShardReader
 from stream_service.records import Entry, Position, Shard, StreamRecord
+from stream_service.service import kept_position
 
 PUT_TRIES = 8
 
@@ -27,6 +28,7 @@ PUT_TRIES = 8
 def status(kinesis: Kinesis, store: PredictionStore, stream: str, consumer: str, now: datetime) -> list[dict[str, Any]]:
     """One row a shard: who owns it, how far it is, and how old the oldest record is that it has not answered."""
     states = {state.shard_id: state for state in store.shards(consumer)}
+    start = kept_position(store, consumer)
     rows = []
     for shard in kinesis.shards(stream):
         state = states.get(shard.shard_id)
@@ -38,7 +40,9 @@ def status(kinesis: Kinesis, store: PredictionStore, stream: str, consumer: str,
                 "shard": shard.shard_id,
                 "state": "finished" if finished else "closed" if shard.closed else "open",
                 "owner": state.owner if state and owned else None,
-                "lag_seconds": 0.0 if finished else _lag_seconds(kinesis, stream, shard, after, now),
+                "lag_seconds": 0.0
+                if finished
+                else _lag_seconds(kinesis, stream, shard, Position(after) if after else start, now),
                 "checkpointed_at": state.checkpointed_at if state else None,
                 "sequence_number": after,
             }
@@ -132,9 +136,9 @@ def _batches(kinesis: Kinesis, stream: str, shard: Shard, position: Position) ->
             return
 
 
-def _lag_seconds(kinesis: Kinesis, stream: str, shard: Shard, after: str | None, now: datetime) -> float:
+def _lag_seconds(kinesis: Kinesis, stream: str, shard: Shard, position: Position, now: datetime) -> float:
     """By looking at the next record itself, since not every service says truly how far behind a reader is."""
-    read = kinesis.read(stream, shard.shard_id, kinesis.iterator(stream, shard.shard_id, Position(after=after)), 1)
+    read = kinesis.read(stream, shard.shard_id, kinesis.iterator(stream, shard.shard_id, position), 1)
     if read.records:
         return max(0.0, (now - read.records[0].arrived_at).total_seconds())
     return read.behind_milliseconds / 1000

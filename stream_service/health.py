@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -119,6 +120,12 @@ class Health:
         return healthy, document
 
 
+class _ThreadingServer(ThreadingMixIn, WSGIServer):
+    """A slow scraper holds up nobody else."""
+
+    daemon_threads = True
+
+
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Scrapes are not news."""
@@ -140,7 +147,7 @@ def serve(health: Health, registry: CollectorRegistry, host: str, port: int) -> 
         return [body]
 
     try:
-        server = make_server(host, port, app, handler_class=_QuietHandler)
+        server = make_server(host, port, app, _ThreadingServer, _QuietHandler)
     except OSError as error:
         expected = f"a free port on {host} ({error.strerror or error}); stop what holds it or choose another"
         raise SettingError("STREAM_METRICS_PORT", port, expected) from error

@@ -74,14 +74,14 @@ class Service:
             if self._leases is None:
                 self._leases = self._open()
             self._balance(self._leases)
-        except StreamMissing as error:
-            self._trouble(error)
-            self._forget_stream()
-            return False
         except (StreamUnavailable, StoreUnavailable) as error:
             if once and self._parts.monotonic() - self._last_round > ONCE_PATIENCE_SECONDS:
                 raise
             self._trouble(error)
+            if isinstance(error, StreamMissing):
+                self._forget_stream()
+            return False
+        except Stopped:  # while it waited for a stream to be made
             return False
         self._last_round = self._parts.monotonic()
         self._parts.health.balanced()
@@ -244,6 +244,11 @@ def first_position(store: PredictionStore, consumer: str, start: str, now: datet
     """
     at_time = first_time(start, now)
     store.put_document("stream-start", consumer, {"at_time": at_time.isoformat() if at_time else None})
+    return kept_position(store, consumer)
+
+
+def kept_position(store: PredictionStore, consumer: str) -> Position:
+    """What `first_position` decided once."""
     kept = (store.document("stream-start", consumer) or {}).get("at_time")
     return Position(at_time=datetime.fromisoformat(kept) if kept else None)
 
