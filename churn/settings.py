@@ -47,6 +47,17 @@ class StoreSettings(Settings):
     store_timeout_seconds: float = Field(5.0, gt=0, description="How long one call to the store may take.")
 
 
+class PseudonymSettings(Settings):
+    """Pseudonyms of customers."""
+
+    pseudonym_key: str = Field(
+        "", repr=False, description="The secret behind pseudonyms, the same in every room; none: the file's."
+    )
+    pseudonym_key_file: Path = Field(
+        HOME / "pseudonym.key", description="The secret as a file; made on first use when absent."
+    )
+
+
 class FeatureStoreSettings(Settings):
     """Features in S3."""
 
@@ -121,7 +132,9 @@ class WatchSettings(Settings):
         300.0, ge=0, description="How often Evidently is asked about a run, beside windows that alarm; 0 is never."
     )
     evidently_dir: Path = Field(HOME / "evidently", description="Evidently's pages of judged windows.")
-    alarm_windows: int = Field(2, ge=1, description="Windows in a row (k) that drift before the pager rings.")
+    alarm_windows: int = Field(2, ge=1, description="Windows with a cause (k) before the pager rings for it.")
+    alarm_of_windows: int = Field(0, ge=0, description="Of so many newest windows (n); 0 means k in a row.")
+    alarm_cooldown_windows: int = Field(0, ge=0, description="Windows after an alarm's end before it may ring again.")
 
 
 class ReportSettings(Settings):

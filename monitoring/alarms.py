@@ -1,4 +1,4 @@
-"""When the pager rings: one alarm a cause, after k windows in a row, until k quiet ones in a row.
+"""When the pager rings: one alarm a cause, after k of n windows, until k quiet ones in a row, then not at once again.
 
 A cause is what an engineer would mend: a column's nulls, a column's drift, a broken run. What follows from another
 cause rings no bell of its own: the drift of a column whose quality failed, the drift of the score while one of the
@@ -8,6 +8,7 @@ be judged for want of rows neither ring nor quieten.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -68,21 +69,32 @@ class Alarm:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class AlarmPolicy:
+    """An alarm opens when `windows` of the last `of_windows` have its cause, and closes after `windows` in a row
+    without it; for `cooldown_windows` after that it does not open again."""
+
+    windows: int = 2
+    of_windows: int = 2
+    cooldown_windows: int = 0
+
+
 @dataclass(slots=True)
 class _Watched:
-    """A cause seen lately: windows in a row with it, windows in a row without it, and its alarm if it rang."""
+    """A cause seen lately: in which of the last windows, its alarm if it rings, and windows left to cool down."""
 
+    seen: deque[bool]
     bad: int = 0
     quiet: int = 0
+    cooling: int = 0
     alarm: Alarm | None = None
 
 
 class AlarmBook:
     """The alarms of one contract and run. Fed with its judged windows in order; the same windows give the same book."""
 
-    def __init__(self, windows_to_open: int, windows_to_close: int | None = None) -> None:
-        self._to_open = windows_to_open
-        self._to_close = windows_to_close or windows_to_open
+    def __init__(self, policy: AlarmPolicy) -> None:
+        self._policy = policy
         self._watched: dict[str, _Watched] = {}
 
     @property
@@ -98,37 +110,43 @@ class AlarmBook:
         causes = find_causes(judged)
         changed = []
         for name in sorted(self._watched.keys() | causes.keys()):
-            alarm = self._step(judged, self._watched.setdefault(name, _Watched()), causes.get(name))
+            watched = self._watched.get(name) or _Watched(deque(maxlen=self._policy.of_windows))
+            self._watched[name] = watched
+            alarm = self._step(judged, watched, causes.get(name))
             if alarm is not None:
                 changed.append(alarm)
-        self._watched = {name: w for name, w in self._watched.items() if w.bad or w.alarm}
+        self._watched = {name: w for name, w in self._watched.items() if any(w.seen) or w.alarm or w.cooling}
         return changed
 
     def _step(self, judged: Judged, watched: _Watched, cause: Cause | None) -> Alarm | None:
+        watched.seen.append(cause is not None)
+        watched.cooling = max(0, watched.cooling - 1)
         if cause is not None:
             watched.bad, watched.quiet = watched.bad + 1, 0
             if watched.alarm is not None:
                 worst: Severity = "page" if "page" in (cause.severity, watched.alarm.cause.severity) else "ticket"
                 cause = replace(cause, severity=worst)
                 watched.alarm = replace(watched.alarm, cause=cause, windows=watched.bad)
-            elif watched.bad >= self._to_open or judged.verdict.state == "broken":
+            elif self._opens(watched) or judged.verdict.state == "broken":
                 window = judged.window
                 watched.alarm = Alarm(window.contract, window.model_run_id, cause, window.end, window.key, watched.bad)
             return watched.alarm
         watched.quiet += 1
-        if watched.alarm is None:
-            watched.bad = 0
-            return None
-        if watched.quiet < self._to_close:
+        if watched.alarm is None or watched.quiet < self._policy.windows:
+            watched.bad = watched.bad if watched.alarm or any(watched.seen) else 0
             return None
         closed = replace(watched.alarm, closed_at=judged.window.end)
-        watched.bad, watched.alarm = 0, None
+        watched.bad, watched.alarm, watched.cooling = 0, None, self._policy.cooldown_windows
+        watched.seen.clear()
         return closed
 
+    def _opens(self, watched: _Watched) -> bool:
+        return sum(watched.seen) >= self._policy.windows and not watched.cooling
 
-def replay(windows: Iterable[Judged], windows_to_open: int) -> AlarmBook:
+
+def replay(windows: Iterable[Judged], policy: AlarmPolicy) -> AlarmBook:
     """The book after windows already judged, oldest first: how a restart knows what rings."""
-    book = AlarmBook(windows_to_open)
+    book = AlarmBook(policy)
     for judged in windows:
         book.observe(judged)
     return book

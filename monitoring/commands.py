@@ -23,6 +23,7 @@ from churn.quality import find_problems
 from churn.segments import find_segments
 from churn.settings import ModelSettings, ReportSettings, StoreSettings, WatchSettings, read
 from churn.store import PredictionStore, open_store
+from monitoring.alarms import AlarmPolicy
 from monitoring.judged import VERDICT_KIND, Judged
 from monitoring.reference import Reference, open_reference
 from monitoring.second_opinion import SecondOpinions, ask, frame_of, start_job
@@ -177,7 +178,11 @@ def _watch(settings: WatchSettings, store: PredictionStore) -> Watch:
     rules = WatchRules(
         settings.false_alarm_budget,
         settings.minimum_rows,
-        settings.alarm_windows,
+        AlarmPolicy(
+            settings.alarm_windows,
+            max(settings.alarm_windows, settings.alarm_of_windows),
+            settings.alarm_cooldown_windows,
+        ),
         settings.watch_stale_seconds,
         settings.joint_seconds,
     )

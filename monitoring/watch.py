@@ -27,7 +27,7 @@ from churn.performance import Performance, estimated
 from churn.prediction import Prediction
 from churn.quality import find_problems
 from churn.store import PredictionStore
-from monitoring.alarms import ALARM_KIND, Alarm, AlarmBook, replay
+from monitoring.alarms import ALARM_KIND, Alarm, AlarmBook, AlarmPolicy, replay
 from monitoring.judged import VERDICT_KIND, Judged
 from monitoring.reference import Reference
 from monitoring.windows import Position, Window, WindowRule, series_prefix
@@ -51,7 +51,7 @@ class WatchRules:
 
     budget: float = 0.01
     minimum_rows: int = 100
-    alarm_windows: int = 2
+    alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
     stale_seconds: float = 3600.0
     joint_seconds: float = 3600.0
 
@@ -235,7 +235,7 @@ class Watch:
             prefix = series_prefix(contract, run, self._rule.series)
             documents = self.store.documents(VERDICT_KIND, prefix, newest_first=True, limit=REMEMBERED_WINDOWS)
             past = [Judged.from_document(document) for document in reversed(documents)]
-            book = replay(past, self._rules.alarm_windows)
+            book = replay(past, self._rules.alarms)
             latest = past[-1] if past else None
             self.runs[contract, run] = RunState(contract, run, book, latest, recent=past)
         return self.runs[contract, run]
