@@ -32,6 +32,10 @@ def draw_population(population: Population, rows: int, seed: int) -> pd.DataFram
             values[column.feature.name] = np.minimum(values[column.feature.name], values[column.at_most])
         if column.ratio:
             values[column.feature.name] = _ratio(column, values)
+        if column.product:
+            values[column.feature.name] = _product(column, values, random)
+        for other, level in column.unless.items():
+            values[column.feature.name] = np.where(values[other] == level, "false", values[column.feature.name])
     columns: dict[str, Any] = {"customer_id": identities.astype(str)}
     for column in population.columns:
         missing = random.random(rows) < column.missing
@@ -120,6 +124,13 @@ def _ratio(column: Column, values: dict[str, Any]) -> Numbers:
     quotient = np.divide(above, below, out=np.zeros_like(above), where=below != 0)
     feature = column.feature
     return np.asarray(np.round(np.clip(quotient, feature.minimum, feature.maximum), column.decimals))
+
+
+def _product(column: Column, values: dict[str, Any], random: np.random.Generator) -> Numbers:
+    first, second = (values[name] for name in column.product)
+    product = first * second * (1 + column.spread * random.standard_normal(len(first)))
+    feature = column.feature
+    return np.asarray(np.round(np.clip(product, feature.minimum, feature.maximum), column.decimals))
 
 
 def _finished(column: Column, values: Any, missing: NDArray[np.bool_]) -> Any:

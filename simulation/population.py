@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from churn.contract import CONTRACTS_FOLDER, Contract, Feature
@@ -25,9 +25,11 @@ POPULATIONS_FOLDER = CONTRACTS_FOLDER / "populations"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How one feature is drawn: by `quantiles` at the population's levels, by `shares` of levels, or as a `ratio`.
+    """How one feature is drawn: by `quantiles` at the population's levels, by `shares` of levels, or from two others
+    as their `ratio` or their `product`, give or take `spread` (a share of it).
 
-    `at_most` names a column that bounds this one; `missing` is the share of customers without a value.
+    `at_most` names a column that bounds this one; a boolean is false where each column of `unless` has that level;
+    `missing` is the share of customers without a value.
     """
 
     feature: Feature
@@ -35,9 +37,17 @@ class Column:
     quantiles: tuple[float, ...] = ()
     shares: Mapping[str, float] | None = None
     ratio: tuple[str, ...] = ()
+    product: tuple[str, ...] = ()
+    spread: float = 0.0
+    unless: Mapping[str, str] = field(default_factory=dict)
     at_most: str | None = None
     decimals: int = 0
     missing: float = 0.0
+
+    @property
+    def is_derived(self) -> bool:
+        """Made from other columns, without a hidden number of its own."""
+        return bool(self.ratio or self.product)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +75,8 @@ class Population:
 
     @property
     def drawn_columns(self) -> tuple[Column, ...]:
-        """Those with a hidden number of their own: all but ratios."""
-        return tuple(column for column in self.columns if not column.ratio)
+        """Those with a hidden number of their own."""
+        return tuple(column for column in self.columns if not column.is_derived)
 
 
 def load_population(contract: Contract, folder: Path = POPULATIONS_FOLDER) -> Population:
@@ -94,7 +104,7 @@ def parse_population(document: Mapping[str, object], contract: Contract, source:
         reader.problem("quantile_levels: expected growing numbers from 0 to 1")
     columns = _read_columns(reader, contract, factors, len(levels))
     churn = reader.table("churn")
-    drawn = {column.feature.name for column in columns if not column.ratio}
+    drawn = {column.feature.name for column in columns if not column.is_derived}
     population = Population(
         contract=contract,
         factors=factors,
@@ -124,11 +134,14 @@ def _read_columns(reader: TableReader, contract: Contract, factors: tuple[str, .
     for name in contract.feature_names:
         if name not in columns:
             reader.problem(f"columns.{name}: missing; every feature of the contract needs a table")
-    drawn = {name for name, column in columns.items() if not column.ratio and column.quantiles}
+    drawn = {name for name, column in columns.items() if not column.is_derived and column.quantiles}
     for name, column in columns.items():
-        for other in (*column.ratio, *filter(None, [column.at_most])):
+        for other in (*column.ratio, *column.product, *filter(None, [column.at_most])):
             if other not in drawn:
                 reader.problem(f"columns.{name}: refers to '{other}', which is no column with quantiles")
+        for other, level in column.unless.items():
+            if other not in columns or level not in (columns[other].shares or {}):
+                reader.problem(f"columns.{name}: unless refers to {other}='{level}', which is no level with a share")
     return tuple(columns[name] for name in contract.feature_names if name in columns)
 
 
@@ -139,6 +152,9 @@ def _read_column(table: TableReader, feature: Feature, factors: tuple[str, ...],
         quantiles=table.numbers("quantiles"),
         shares=table.amounts("shares") or None,
         ratio=table.words("ratio"),
+        product=table.words("product"),
+        spread=table.number("spread", 0.0, minimum=0, maximum=0.3),
+        unless=table.strings("unless"),
         at_most=table.text("at_most", optional=True),
         decimals=int(table.number("decimals", 0, minimum=0, maximum=9)),
         missing=table.number("missing", 0.0, minimum=0, maximum=0.95),
@@ -154,14 +170,18 @@ def _column_problems(column: Column, factors: tuple[str, ...], points: int) -> l
         problems.append(f"loadings: '{factor}' is none of the factors")
     if sum(loading**2 for loading in column.loadings.values()) > 1:
         problems.append("loadings: their squares add up to more than 1")
-    if (bool(column.quantiles) + bool(column.shares) + bool(column.ratio)) != 1:
-        problems.append("expected one of quantiles, shares and ratio")
+    if (bool(column.quantiles) + bool(column.shares) + bool(column.ratio) + bool(column.product)) != 1:
+        problems.append("expected one of quantiles, shares, ratio and product")
     if column.missing and feature.required:
         problems.append("missing: the contract says that this feature is required")
-    if column.ratio and len(column.ratio) != 2:
-        problems.append("ratio: expected two columns")
+    if column.is_derived and len(column.ratio or column.product) != 2:
+        problems.append(f"{'ratio' if column.ratio else 'product'}: expected two columns")
+    if column.unless and feature.type != "boolean":
+        problems.append(f"unless: a {feature.type} cannot be false")
     if bool(column.shares) == feature.is_numeric:
-        problems.append(f"a {feature.type} is drawn by {'quantiles or ratio' if feature.is_numeric else 'shares'}")
+        problems.append(
+            f"a {feature.type} is drawn by {'quantiles, ratio or product' if feature.is_numeric else 'shares'}"
+        )
     if column.shares:
         expected = {"true", "false"} if feature.type == "boolean" else set(feature.levels)
         if set(column.shares) != expected or not math.isclose(sum(column.shares.values()), 1, abs_tol=1e-6):

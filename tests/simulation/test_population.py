@@ -4,8 +4,10 @@ import tomllib
 
 import pytest
 
-from churn.contract import Contract
+from churn.contract import Contract, load_contract
+from churn.encoder import Encoder, frame_records
 from churn.errors import ContractError
+from simulation.draw import draw_population
 from simulation.population import POPULATIONS_FOLDER, load_population, parse_population
 
 TEXT = (POPULATIONS_FOLDER / "credit_card.toml").read_text(encoding="utf-8")
@@ -62,3 +64,42 @@ def test_a_wrong_population_file_names_what_is_wrong(credit_card: Contract, old:
     assert old in TEXT
 
     assert said in problems(credit_card, TEXT.replace(old, new))
+
+
+@pytest.mark.parametrize("name", ["credit_card", "telco", "bank"])
+def test_every_shipped_contract_has_customers_that_keep_to_it(name: str) -> None:
+    contract = load_contract(name)
+    population = load_population(contract)
+    customers = draw_population(population, 2_000, seed=1)
+
+    rows = frame_records(customers, contract.feature_names)
+    cleaned = [Encoder(contract).clean(row) for row in rows]
+
+    assert not any(one.unknown for one in cleaned)
+    assert customers["churned"].mean() == pytest.approx(population.churn_rate, abs=0.03)
+
+
+def test_a_product_and_an_unless_hold_between_columns() -> None:
+    customers = draw_population(load_population(load_contract("telco")), 2_000, seed=1)
+
+    billed = customers[customers["tenure"] > 0].dropna(subset=["total_charges"])
+    ratio = billed["total_charges"] / (billed["tenure"] * billed["monthly_charges"])
+    assert ratio.between(0.8, 1.2).all()
+    without = customers[customers["internet_service"] == "No"]
+    assert len(without) > 100
+    assert not without["tech_support"].any()
+
+
+def test_wrong_products_and_unlesses_are_told() -> None:
+    contract = load_contract("telco")
+    text = (POPULATIONS_FOLDER / "telco.toml").read_text(encoding="utf-8")
+    wrong = text.replace('product = ["tenure", "monthly_charges"]', 'product = ["tenure"]')
+    wrong = wrong.replace('unless = { phone_service = "false" }', 'unless = { phone_service = "never" }')
+
+    with pytest.raises(ContractError) as caught:
+        parse_population(tomllib.loads(wrong), contract, "telco.toml")
+
+    assert set(caught.value.problems) == {
+        "columns.total_charges.product: expected two columns",
+        "columns.multiple_lines: unless refers to phone_service='never', which is no level with a share",
+    }
