@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +107,13 @@ def test_services_wait_for_the_health_of_what_they_need(services: dict[str, Any]
     }
 
     assert {condition for _, _, condition in waits} == {"service_healthy"}
-    assert {("gateway", "web"), ("web", "mongo"), ("web", "mlflow"), ("mlflow", "postgres"), ("stream", "emulator")} <= {
-        (name, other) for name, other, _ in waits
-    }
+    assert {
+        ("gateway", "web"),
+        ("web", "mongo"),
+        ("web", "mlflow"),
+        ("mlflow", "postgres"),
+        ("stream", "emulator"),
+    } <= {(name, other) for name, other, _ in waits}
 
 
 @needs_compose
@@ -167,10 +170,10 @@ def test_every_secret_of_the_compose_file_is_made(model: dict[str, Any], tmp_pat
 
 
 @pytest.fixture
-def secrets(tmp_path: Path) -> Iterator[Path]:
+def secrets(tmp_path: Path) -> Path:
     if shutil.which("openssl") is None:
         pytest.skip("no openssl on this machine")
-    yield tmp_path / "secrets"
+    return tmp_path / "secrets"
 
 
 def test_secrets_are_random_and_stay_when_made_again(secrets: Path) -> None:
