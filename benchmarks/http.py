@@ -204,9 +204,8 @@ def _afterwards(entry: Entry, subject: Subject) -> None:
     entry.facts["worker_memory_mb"] = round(entry.server.worker_memory_mb(), 1)
     entry.facts["memory_mb"] = round(entry.server.memory_mb(), 1)
     rows = [{**record, "customer_id": str(i)} for i, record in enumerate(records(CONTRACT, LIST_ROWS, seed=6))]
-    lists = {"ours": rows, "mlflow": {"dataframe_records": rows}}
-    if entry.contestant.name in lists:
-        body = orjson.dumps(lists[entry.contestant.name])
+    if entry.contestant.name == "ours":
+        body = orjson.dumps(rows)
         seconds = []
         for _ in range(LIST_REPEATS + 1):
             status, content, took = _post(entry.url, body)

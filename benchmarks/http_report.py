@@ -30,13 +30,15 @@ class Goal(NamedTuple):
 
 def goals(document: Document) -> list[Goal]:
     """What was asked of the service, and what was measured."""
-    contestants = {one["name"]: one for one in document["contestants"]}
+    contestants: dict[str, dict[str, Any]] = {one["name"]: one for one in document["contestants"]}
 
     def figure(name: str, connections: int, key: str) -> float | None:
-        return contestants.get(name, {}).get("connections", {}).get(str(connections), {}).get(key)
+        levels: dict[str, dict[str, float]] = contestants.get(name, {}).get("connections", {})
+        return levels.get(str(connections), {}).get(key)
 
     def fact(key: str) -> float | None:
-        return contestants.get("ours", {}).get(key)
+        value: float | None = contestants.get("ours", {}).get(key)
+        return value
 
     def against(name: str, connections: int, key: str) -> float | None:
         mine, theirs = figure("ours", connections, key), figure(name, connections, key)

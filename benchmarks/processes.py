@@ -76,14 +76,15 @@ class Server:
         return found
 
     def stop(self) -> None:
-        """Ask, wait, insist; also with what left the group."""
+        """Ask, wait, insist; also with what lost its parent or left the group."""
         pids = self.pids()
-        _signal(self._process.pid, signal.SIGTERM)
+        self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
-        for pid in pids:
+        for pid in {*pids, *_members(self._process.pid)}:
             if pid != self._process.pid and _runs_in(pid, pids):
-                _signal(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait(STOP_SECONDS)
@@ -120,9 +121,14 @@ def _runs_in(pid: int, family: Sequence[int]) -> bool:
     return fields[0] != "Z" and int(fields[1]) in {*family, 1}
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+def _members(group: int) -> list[int]:
+    """The processes of a group, also those whose parent is gone."""
+    found = []
+    for entry in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if int(_stat(int(entry))[2]) == group:
+                found.append(int(entry))
+    return found
 
 
 def _resident_mb(pid: int) -> float:
