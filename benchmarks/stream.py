@@ -55,13 +55,18 @@ def payloads(count: int) -> list[bytes]:
     ]
 
 
+def exemplary_key() -> bytes:
+    """For pseudonyms, which the contract asks for and a service therefore makes too."""
+    return b"k" * 64
+
+
 def raw(data: list[bytes]) -> list[RawRecord]:
     return [RawRecord(one, ("record", "s", "shard", str(number))) for number, one in enumerate(data)]
 
 
 def scoring_path(model: Bundle) -> dict[str, Any]:
     """Bytes in to bytes out, one thread, batches of 1,000: the best of several runs, by CPU time of the process."""
-    scorer = Scorer(model)
+    scorer = Scorer(model, key=exemplary_key)
     data = payloads(BATCH)
     batch = raw(data)
     fields = [orjson.loads(one) for one in data]
@@ -120,7 +125,7 @@ def _booster(model: Bundle) -> Any:
 
 def memory(model: Bundle, count: int) -> dict[str, Any]:
     """Resident memory at every tenth of `count` records through the scoring path."""
-    scorer, batch = Scorer(model), raw(payloads(BATCH))
+    scorer, batch = Scorer(model, key=exemplary_key), raw(payloads(BATCH))
     samples = []
     for number in range(count // BATCH):
         for one in score_raw(scorer, batch, "stream", 1 << 18):

@@ -60,6 +60,10 @@ class FeatureStoreUnavailable(FeatureStoreError):
     """S3 cannot be reached, or refuses."""
 
 
+class PseudonymKeyError(ChurnwatchError):
+    """A contract asks for pseudonyms, and their key is missing, too short or cannot be read."""
+
+
 class RunNotFound(ChurnwatchError):
     """No run, or no model under it, answers to this RUN_ID."""
 

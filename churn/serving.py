@@ -15,6 +15,7 @@ from churn.bundle import Bundle
 from churn.errors import BundleRefused, ChurnwatchError, RegistryUnavailable
 from churn.metrics import ModelMetrics
 from churn.model_cache import open_resolved
+from churn.pseudonym import KeySource
 from churn.registry import RegisteredModel, Registry
 from churn.scoring import Scorer
 
@@ -39,14 +40,22 @@ class Serving:
 class ServingModel:
     """Holds what is served. `current` is replaced as a whole; threads may read it without a lock."""
 
-    def __init__(self, bundle: Bundle, reason: str, metrics: ModelMetrics, now: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        reason: str,
+        metrics: ModelMetrics,
+        now: Clock = utc_now,
+        key: KeySource | None = None,
+    ) -> None:
         self._metrics = metrics
         self._now = now
+        self._key = key
         self.refusal: dict[str, Any] | None = None
         self.current = self._serving(bundle, reason)
 
     def swap(self, bundle: Bundle, reason: str) -> None:
-        """Serve another bundle from the next request on."""
+        """Serve another bundle from the next request on. Raises PseudonymKeyError, and the old one goes on."""
         previous = self.current.bundle.run_id
         serving = self._serving(bundle, reason)
         self.current, self.refusal = serving, None
@@ -85,7 +94,7 @@ class ServingModel:
         }
 
     def _serving(self, bundle: Bundle, reason: str) -> Serving:
-        scorer = Scorer(bundle, self._now)
+        scorer = Scorer(bundle, self._now, self._key)
         warm_up(bundle)
         self._metrics.serves(bundle.run_id, bundle.contract.name, bundle.contract.hash)
         self._metrics.refused.set(0)
@@ -130,6 +139,7 @@ class AliasWatch(threading.Thread):
         try:
             bundle = open_resolved(model, self._registry, self._cache)
             self._check_contract(bundle)
+            self._serving.swap(bundle, f"RUN_ID={self._alias} led to this run")
         except RegistryUnavailable as error:
             log.warning("model_not_fetched", model_run_id=model.run_id, reason=str(error))
         except BundleRefused as error:
@@ -139,7 +149,6 @@ class AliasWatch(threading.Thread):
             self._serving.refuse(model.run_id, str(error))
         else:
             self._refused_digest = None
-            self._serving.swap(bundle, f"RUN_ID={self._alias} led to this run")
 
     def _check_contract(self, bundle: Bundle) -> None:
         if bundle.contract.name != self._contract:

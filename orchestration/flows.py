@@ -18,8 +18,16 @@ from prefect.cache_policies import NO_CACHE
 from churn.contract import Contract, load_contract
 from churn.errors import FeatureStoreUnavailable, StoreUnavailable
 from churn.feature_store import FeatureStore, Manifest
+from churn.pseudonym import key_source, pseudonyms
 from churn.registry import Registry
-from churn.settings import FeatureStoreSettings, ModelSettings, StoreSettings, TrainSettings, read
+from churn.settings import (
+    FeatureStoreSettings,
+    ModelSettings,
+    PseudonymSettings,
+    StoreSettings,
+    TrainSettings,
+    read,
+)
 from churn.store import open_store
 from orchestration import ingest as ingesting
 from orchestration import training
@@ -75,10 +83,11 @@ def publish(file: Path, contract: Contract) -> Manifest:
 @step
 def put_customers(contract: Contract, version: str) -> int:
     settings = read(StoreSettings)
+    pseudonym = pseudonyms(contract, key_source(read(PseudonymSettings)))
     store = open_store(settings.store_url, timeout_seconds=settings.store_timeout_seconds)
     try:
         store.check()
-        return ingesting.put_customers(contract, version, _features(), store)
+        return ingesting.put_customers(contract, version, _features(), store, pseudonym)
     finally:
         store.close()
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -104,15 +104,24 @@ def ingest(
     return manifest
 
 
-def put_customers(contract: Contract, version: str, features: FeatureStore, store: PredictionStore) -> int:
-    """Copy a version's rows into the online view, for callers who ask by id. Safe to repeat."""
+def put_customers(
+    contract: Contract,
+    version: str,
+    features: FeatureStore,
+    store: PredictionStore,
+    pseudonym: Callable[[str], str],
+) -> int:
+    """Copy a version's rows into the online view, for callers who ask by id. Safe to repeat.
+
+    The view knows customers by their `pseudonym`, as the log does.
+    """
     as_of = features.manifest(contract.name, version).created_at
     written = 0
     for part in features.batches(contract.name, version, CUSTOMERS_A_BATCH):
         fields = frame_records(part, contract.feature_names)
         customers = zip(part[CUSTOMER], fields, strict=True)
         written += store.put_customers(
-            contract.name, [Customer(str(customer_id), one, as_of) for customer_id, one in customers]
+            contract.name, [Customer(pseudonym(str(customer_id)), one, as_of) for customer_id, one in customers]
         )
     return written
 

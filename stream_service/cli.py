@@ -18,9 +18,10 @@ from prometheus_client import CollectorRegistry
 from churn.errors import SettingError
 from churn.metrics import AnswerMetrics, ModelMetrics, StreamMetrics
 from churn.model_cache import open_model
+from churn.pseudonym import key_source
 from churn.registry import RUN_ID_PATTERN, Registry
 from churn.serving import AliasWatch, ServingModel
-from churn.settings import ModelSettings, StoreSettings, StreamSettings, read
+from churn.settings import ModelSettings, PseudonymSettings, StoreSettings, StreamSettings, read
 from churn.store import PredictionStore, open_store
 from stream_service import commands, health
 from stream_service.kinesis import Kinesis, connect
@@ -104,7 +105,8 @@ def _model(registry: CollectorRegistry) -> tuple[ServingModel, AliasWatch | None
         raise SettingError("RUN_ID", "", "an MLflow run id (the last line of 'make train' is one) or an alias")
     mlflow = Registry(settings.mlflow_tracking_uri)
     bundle = open_model(settings.run_id, settings.contract, mlflow, settings.bundle_cache)
-    serving = ServingModel(bundle, f"RUN_ID={settings.run_id} at start", ModelMetrics(registry))
+    key = key_source(read(PseudonymSettings))
+    serving = ServingModel(bundle, f"RUN_ID={settings.run_id} at start", ModelMetrics(registry), key=key)
     if RUN_ID_PATTERN.fullmatch(settings.run_id):
         return serving, None
     watch = AliasWatch(

@@ -21,6 +21,11 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Published data sets, where a machine has them; tests that want them skip elsewhere."""
 
 
+def pseudonym_key() -> bytes:
+    """The secret behind the pseudonyms of every test."""
+    return b"k" * 64
+
+
 class Clock:
     """A clock that the test turns."""
 

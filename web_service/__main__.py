@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from churn.errors import ChurnwatchError
-from churn.settings import JournalSettings, ModelSettings, StoreSettings, WebSettings, read
+from churn.settings import JournalSettings, ModelSettings, PseudonymSettings, StoreSettings, WebSettings, read
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,7 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
             from web_service.keys_command import run
 
             return run(options, read(WebSettings).web_keys_file)
-        settings = read(ModelSettings), read(StoreSettings), read(JournalSettings), read(WebSettings)
+        served = read(ModelSettings), read(StoreSettings), read(JournalSettings), read(WebSettings)
+        settings = *served, read(PseudonymSettings)
         from web_service.server import serve  # after the settings: a wrong one is told at once
 
         serve(*settings)

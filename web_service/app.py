@@ -72,8 +72,10 @@ def _add_predictions(app: Flask, parts: Parts) -> None:
 
     @app.post("/predict/by-id")
     def predict_by_id() -> Response:
-        contract = parts.service.model.current.bundle.contract.name
-        return answered(records_by_id(json_body(), contract, parts.store))
+        serving = parts.service.model.current
+        return answered(
+            records_by_id(json_body(), serving.bundle.contract.name, parts.store, serving.scorer.pseudonym)
+        )
 
     @app.post("/explain")
     def explain_prediction() -> Response:
@@ -83,8 +85,9 @@ def _add_predictions(app: Flask, parts: Parts) -> None:
 def _add_feedback(app: Flask, parts: Parts) -> None:
     @app.post("/feedback")
     def feedback() -> Response:
-        contract = parts.service.model.current.bundle.contract.name
-        labels = labels_of(json_body(), contract, parts.now(), parts.service.list_limit)
+        serving = parts.service.model.current
+        contract, pseudonym = serving.bundle.contract.name, serving.scorer.pseudonym
+        labels = labels_of(json_body(), contract, parts.now(), parts.service.list_limit, pseudonym)
         outcome = parts.store.label(labels)
         counts = {"matched": outcome.matched, "changed": outcome.changed, "unknown": outcome.unknown}
         return json_response(orjson.dumps(counts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from churn.encoder import ENVELOPE
@@ -15,33 +15,38 @@ LIST_LIMIT = 1_000
 """Most customers a request: each is a read of the store."""
 
 
-def records_by_id(body: Any, contract: str, store: PredictionStore) -> Any:
+def records_by_id(
+    body: Any, contract: str, store: PredictionStore, pseudonym: Callable[[str], str]
+) -> Any:
     """The body with each customer's features filled in: an object for an object, a list for a list.
 
+    The store knows customers by their `pseudonym`; the records keep the id as sent, which scoring turns into one.
     A field that the caller sends beside the id wins over the stored one ("what if"). Raises Problem (wrong ids, or
     customers that are not known, each named) and StoreUnavailable.
     """
     if isinstance(body, list):
         if len(body) > LIST_LIMIT:
             raise Problem("too-large", f"a list of {len(body)} customers; at most {LIST_LIMIT} are taken at once")
-        return _filled(list(enumerate(body)), contract, store)
-    return _filled([(None, body)], contract, store)[0]
+        return _filled(list(enumerate(body)), contract, store, pseudonym)
+    return _filled([(None, body)], contract, store, pseudonym)[0]
 
 
-def _filled(items: list[tuple[int | None, Any]], contract: str, store: PredictionStore) -> list[dict[str, Any]]:
+def _filled(
+    items: list[tuple[int | None, Any]], contract: str, store: PredictionStore, pseudonym: Callable[[str], str]
+) -> list[dict[str, Any]]:
     ids = [_customer_id(item) for _, item in items]
     wrong = [(index, found) for (index, _), found in zip(items, ids, strict=True) if isinstance(found, InvalidInput)]
     if wrong:
         raise invalid_fields(wrong)
     records, unknown = [], []
     for (index, item), customer_id in zip(items, ids, strict=True):
-        customer = store.customer(contract, str(customer_id))
+        customer = store.customer(contract, pseudonym(str(customer_id)))
         if customer is None:
             unknown.append(
                 {"index": index, "customer_id": customer_id} if index is not None else {"customer_id": customer_id}
             )
         else:
-            records.append({**customer.features, **item, "customer_id": customer.customer_id})
+            records.append({**customer.features, **item, "customer_id": customer_id})
     if unknown:
         detail = f"no features of customer '{unknown[0]['customer_id']}' in contract {contract}; ingest them first"
         raise Problem("customer-unknown", detail, unknown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,15 +11,20 @@ from churn.prediction import ID_LIMIT, Label, id_text
 from web_service.problems import Problem, invalid_fields
 
 
-def labels_of(body: Any, contract: str, now: datetime, list_limit: int) -> list[Label]:
-    """The labels in an object or a list of objects. Raises Problem with every wrong field of every item."""
+def labels_of(
+    body: Any, contract: str, now: datetime, list_limit: int, pseudonym: Callable[[str], str]
+) -> list[Label]:
+    """The labels in an object or a list of objects, customers by their `pseudonym`, as the log has them.
+
+    Raises Problem with every wrong field of every item.
+    """
     items = body if isinstance(body, list) else [body]
     if len(items) > list_limit:
         raise Problem("too-large", f"a list of {len(items)} labels; at most {list_limit} are taken at once")
     labels, wrong = [], []
     for index, item in enumerate(items):
         try:
-            labels.append(_label(item, contract, now))
+            labels.append(_label(item, contract, now, pseudonym))
         except InvalidInput as error:
             wrong.append((index if isinstance(body, list) else None, error))
     if wrong:
@@ -27,7 +32,7 @@ def labels_of(body: Any, contract: str, now: datetime, list_limit: int) -> list[
     return labels
 
 
-def _label(item: Any, contract: str, now: datetime) -> Label:
+def _label(item: Any, contract: str, now: datetime, pseudonym: Callable[[str], str]) -> Label:
     if not isinstance(item, Mapping):
         raise InvalidInput([FieldProblem("body", item, "an object with prediction_id or customer_id, and churned")])
     problems: list[FieldProblem] = []
@@ -45,7 +50,7 @@ def _label(item: Any, contract: str, now: datetime) -> Label:
         churned=bool(churned),
         observed_at=observed_at,
         prediction_id=prediction_id,
-        customer_id=customer_id,
+        customer_id=None if customer_id is None else pseudonym(customer_id),
         contract=contract,
     )
 

@@ -22,8 +22,9 @@ from churn.bundle import Bundle
 from churn.errors import ChurnwatchError, SettingError, StoreUnavailable
 from churn.journal import Journal
 from churn.model_cache import open_model
+from churn.pseudonym import key_source, pseudonyms
 from churn.registry import Registry
-from churn.settings import JournalSettings, ModelSettings, StoreSettings, WebSettings
+from churn.settings import JournalSettings, ModelSettings, PseudonymSettings, StoreSettings, WebSettings
 from churn.store import open_store
 from web_service.keys import KeyFile
 from web_service.supervisor import Supervisor
@@ -40,16 +41,23 @@ class PortInUse(ChurnwatchError):
         super().__init__(f"WEB_PORT={port}: {host}:{port} {reason}; stop what uses it, or set WEB_PORT or WEB_HOST")
 
 
-def serve(model: ModelSettings, store: StoreSettings, journal: JournalSettings, web: WebSettings) -> None:
+def serve(
+    model: ModelSettings,
+    store: StoreSettings,
+    journal: JournalSettings,
+    web: WebSettings,
+    pseudonym: PseudonymSettings,
+) -> None:
     """Serve until SIGTERM or SIGINT. Raises ChurnwatchError, with nothing bound, when it cannot."""
     if not model.run_id:
         raise SettingError("RUN_ID", "", "an MLflow run id (the last line of 'make train' is one) or an alias")
     bundle = open_model(model.run_id, model.contract, Registry(model.mlflow_tracking_uri), model.bundle_cache)
+    pseudonyms(bundle.contract, key_source(pseudonym))
     _check_keys(web)
     _check_journal_and_store(store, journal)
     check_port(web.web_host, web.web_port)
     with tempfile.TemporaryDirectory(prefix="churnwatch-web-") as run_folder:
-        plan = _plan(model, store, journal, web, bundle, Path(run_folder))
+        plan = _plan(model, store, journal, web, pseudonym, bundle, Path(run_folder))
         log.info(
             "serving", address=f"{web.web_host}:{web.web_port}", model_run_id=bundle.run_id, workers=web.web_workers
         )
@@ -103,6 +111,7 @@ def _plan(
     store: StoreSettings,
     journal: JournalSettings,
     web: WebSettings,
+    pseudonym: PseudonymSettings,
     bundle: Bundle,
     run_folder: Path,
 ) -> WorkerPlan:
@@ -111,6 +120,7 @@ def _plan(
         store=store,
         journal=journal,
         web=web,
+        pseudonym=pseudonym,
         bundle_folder=bundle.folder,
         digest=bundle.digest,
         run_folder=run_folder,

@@ -17,9 +17,10 @@ from churn.errors import ChurnwatchError
 from churn.journal import Idempotency, Journal, Shipper, host_stats
 from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics, journal_families
 from churn.model_cache import open_model
+from churn.pseudonym import key_source
 from churn.registry import RUN_ID_PATTERN, Registry
 from churn.serving import AliasWatch, ServingModel
-from churn.settings import JournalSettings, ModelSettings, StoreSettings, WebSettings
+from churn.settings import JournalSettings, ModelSettings, PseudonymSettings, StoreSettings, WebSettings
 from churn.store import open_store
 from web_service.app import Parts, create_app
 from web_service.bridge import WSGIBridge
@@ -46,6 +47,7 @@ class WorkerPlan:
     store: StoreSettings
     journal: JournalSettings
     web: WebSettings
+    pseudonym: PseudonymSettings
     bundle_folder: Path
     digest: str
     run_folder: Path
@@ -68,8 +70,17 @@ class Worker:
     def __init__(self, plan: WorkerPlan) -> None:
         registry = CollectorRegistry(auto_describe=False)
         bundle = _bundle(plan)
-        self.model = ServingModel(bundle, f"RUN_ID={plan.model.run_id} led to this run", ModelMetrics(registry))
-        self.store = open_store(plan.store.store_url, timeout_seconds=plan.store.store_timeout_seconds)
+        self.model = ServingModel(
+            bundle,
+            f"RUN_ID={plan.model.run_id} led to this run",
+            ModelMetrics(registry),
+            key=key_source(plan.pseudonym),
+        )
+        self.store = open_store(
+            plan.store.store_url,
+            timeout_seconds=plan.store.store_timeout_seconds,
+            retention_days={bundle.contract.name: bundle.contract.retention_days},
+        )
         self.journal = Journal(plan.journal.journal_dir, max_waiting_bytes=plan.journal.journal_max_bytes)
         self.shipper = Shipper(self.journal, self.store)
         self.totals = WorkerTotals(registry, plan.run_folder, lambda: journal_totals(plan.journal.journal_dir))

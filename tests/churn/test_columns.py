@@ -17,7 +17,7 @@ from churn.encoder import Cleaned, Encoder
 from churn.errors import InvalidInput
 from churn.prediction import Prediction
 from churn.scoring import COLUMNWISE_FROM, Scorer
-from tests.fakes import random_customers, records
+from tests.fakes import pseudonym_key, random_customers, records
 
 EVERY_TYPE = parse_contract(
     """
@@ -155,7 +155,7 @@ def test_a_batch_of_none_is_empty() -> None:
 
 
 def test_a_large_batch_is_answered_as_its_records_are_alone(bundle: Bundle) -> None:
-    scorer = Scorer(bundle)
+    scorer = Scorer(bundle, key=pseudonym_key)
     batch: list[dict[str, Any]] = records(
         random_customers(bundle.contract, 3 * COLUMNWISE_FROM, seed=2), bundle.contract
     )

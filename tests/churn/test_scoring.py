@@ -9,13 +9,14 @@ import pytest
 from churn.bundle import Bundle
 from churn.errors import InvalidInput
 from churn.prediction import Prediction, from_json, to_json
+from churn.pseudonym import pseudonyms
 from churn.scoring import Scorer
-from tests.fakes import Clock, random_customers, records
+from tests.fakes import Clock, pseudonym_key, random_customers, records
 
 
 @pytest.fixture(scope="module")
 def scorer(bundle: Bundle) -> Scorer:
-    return Scorer(bundle, now=Clock())
+    return Scorer(bundle, now=Clock(), key=pseudonym_key)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_an_answer_says_which_model_and_contract_gave_it(
     assert prediction.prediction_id == "p1"
     assert prediction.model_run_id == bundle.run_id
     assert (prediction.contract, prediction.contract_hash) == ("credit_card", bundle.contract.hash)
-    assert (prediction.customer_id, prediction.event_id) == ("42", "e1")
+    assert (prediction.customer_id, prediction.event_id) == (pseudonyms(bundle.contract, pseudonym_key)("42"), "e1")
     assert prediction.created_at == Clock().time
     assert prediction.churn is (prediction.churn_probability >= 0.5)
     assert prediction.latency_seconds > 0

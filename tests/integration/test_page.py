@@ -66,7 +66,7 @@ def test_a_filled_form_is_answered_with_a_gauge_and_its_reasons(page: Any, web_a
         predict(page)
     answer, explanation = predicted.value.json(), explained.value.json()
 
-    assert answer["customer_id"] == "c-42"
+    assert len(answer["customer_id"]) == 32  # its pseudonym
     assert answer["missing"] == []
     page.wait_for_selector("#bars li")
     shown = f"{100 * answer['churn_probability']:.1f} %"

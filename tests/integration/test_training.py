@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from churn.encoder import frame_records
 from churn.errors import BundleRefused
 from churn.feature_store import FeatureStore
 from churn.model_cache import open_model
+from churn.pseudonym import pseudonyms, read_key
 from churn.registry import Registry
 from churn.split import split
 from churn.store import open_store
@@ -113,7 +115,8 @@ def test_a_file_becomes_a_version_and_an_online_view(
 ) -> None:
     frame = servers.features().read("credit_card", ingested["version"])
     store = open_store(servers.stage.environment["STORE_URL"])
-    customer = store.customer("credit_card", frame["customer_id"].iloc[-1])
+    key = functools.partial(read_key, "", Path(servers.stage.environment["CHURNWATCH_HOME"]) / "pseudonym.key")
+    customer = store.customer("credit_card", pseudonyms(credit_card, key)(frame["customer_id"].iloc[-1]))
     store.close()
 
     assert len(frame) == ingested["rows"]

@@ -293,8 +293,8 @@ def test_customers_are_put_into_the_online_view(
     predictions = open_store(f"sqlite:///{tmp_path}/store.db")
     predictions.check()
 
-    assert put_customers(credit_card, manifest.version, store, predictions) == 200
-    customer = predictions.customer("credit_card", "1007")
+    assert put_customers(credit_card, manifest.version, store, predictions, lambda one: f"pseudonym of {one}") == 200
+    customer = predictions.customer("credit_card", "pseudonym of 1007")
     assert customer is not None
     assert customer.as_of == NOW
     assert customer.features["customer_age"] == rows[7]["Customer_Age"]

@@ -26,7 +26,7 @@ from stream_service.records import Position
 from stream_service.service import Service, consumer_key
 from stream_service.worker import ShardWorker
 from tests.fake_kinesis import FakeKinesisClient
-from tests.fakes import Clock, random_customers, records
+from tests.fakes import Clock, pseudonym_key, random_customers, records
 
 
 class World:
@@ -51,7 +51,7 @@ class World:
         given: dict[str, Any] = {
             "kinesis": self.kinesis,
             "store": self.store,
-            "current_scorer": lambda: Scorer(self.bundle, self.clock),
+            "current_scorer": lambda: Scorer(self.bundle, self.clock, pseudonym_key),
             "metrics": metrics,
             "answers": answers,
             "health": Health(metrics, 300.0, self.clock, lambda: self.seconds),

@@ -10,6 +10,7 @@ import pytest
 
 from churn.errors import FieldProblem, InvalidInput, LeaseLost, StoreUnavailable, TooManyDeadLetters
 from churn.prediction import derived_id
+from churn.pseudonym import pseudonyms
 from churn.scoring import Scorer
 from stream_service.service import consumer_key
 
@@ -49,7 +50,8 @@ def test_a_result_is_the_answer_that_the_log_holds(world: Any) -> None:
     assert result["prediction_id"] == derived_id("event", "credit_card", "e-1")
     assert result["churn_probability"] == logged.churn_probability
     assert result["model_run_id"] == world.bundle.run_id
-    assert (result["customer_id"], result["event_id"], result["route"]) == ("7", "e-1", "stream")
+    pseudonym = pseudonyms(world.bundle.contract, pseudonym_key)("7")
+    assert (result["customer_id"], result["event_id"], result["route"]) == (pseudonym, "e-1", "stream")
     assert result["contract_hash"] == world.bundle.contract.hash
 
 

@@ -18,7 +18,7 @@ from churn.prediction import Prediction, from_json
 from churn.serving import ServingModel
 from churn.store import open_store
 from churn.store.interface import PredictionStore
-from tests.fakes import Clock, random_customers, records
+from tests.fakes import Clock, pseudonym_key, random_customers, records
 from web_service.app import Parts, create_app
 from web_service.gate import Gate
 from web_service.service import PredictionService
@@ -66,7 +66,7 @@ def service(
     store: PredictionStore,
     tmp_path: Path,
 ) -> PredictionService:
-    model = ServingModel(bundle, "a test asked for it", ModelMetrics(registry), clock)
+    model = ServingModel(bundle, "a test asked for it", ModelMetrics(registry), clock, pseudonym_key)
     first_answers = Idempotency(tmp_path / "journal", store.get_many)
     return PredictionService(model, journal, first_answers, AnswerMetrics(registry), list_limit=100)
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from churn.pseudonym import pseudonyms
 from churn.scoring import Scorer
+from tests.fakes import pseudonym_key
 
 
 def test_an_object_is_answered_with_an_object(client: Any, customer: dict[str, Any], bundle: Any) -> None:
@@ -31,7 +33,7 @@ def test_an_object_is_answered_with_an_object(client: Any, customer: dict[str, A
         "unknown": [],
         "ignored": 0,
         "churn_label": "churn" if expected >= 0.5 else "stay",
-        "customer_id": "c-1",
+        "customer_id": pseudonyms(bundle.contract, pseudonym_key)("c-1"),
     }
 
 

@@ -14,7 +14,7 @@ from churn.journal import Idempotency, Journal, Shipper
 from churn.metrics import AnswerMetrics, ModelMetrics
 from churn.serving import ServingModel
 from churn.store.interface import PredictionStore
-from tests.fakes import Clock
+from tests.fakes import Clock, pseudonym_key
 from web_service.service import PredictionService
 
 
@@ -27,7 +27,7 @@ class Worker:
         self.journal = Journal(directory)
         self.shipper = Shipper(self.journal, store)
         self.service = PredictionService(
-            ServingModel(bundle, "a test asked for it", ModelMetrics(registry), self.clock),
+            ServingModel(bundle, "a test asked for it", ModelMetrics(registry), self.clock, pseudonym_key),
             self.journal,
             Idempotency(directory, store.get_many),
             AnswerMetrics(registry),
