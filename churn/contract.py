@@ -18,6 +18,8 @@ from churn.feature import Feature as Feature
 from churn.feature import read_feature
 from churn.positional import read_positional
 
+LINE_AS_ID = "#line"
+"""As `source.id`: the file names nobody, so a row is known by the line it stands on."""
 CONTRACTS_FOLDER = Path(__file__).resolve().parent.parent / "contracts"
 
 

@@ -15,8 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m orchestration", description=__doc__)
     parts = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    ingest = parts.add_parser("ingest", help="publish a CSV file as a new version of features")
-    ingest.add_argument("file", type=Path, metavar="FILE.csv", help="plain or .gz")
+    ingest = parts.add_parser("ingest", help="publish a file of customers as a new version of features")
+    ingest.add_argument("file", type=Path, metavar="FILE", help="CSV (plain or .gz), .xlsx or .parquet")
     ingest.set_defaults(run=commands.ingest)
 
     tune = parts.add_parser("tune", help="search for the best model, log every candidate, register a challenger")

@@ -28,6 +28,7 @@ class PrefectUnavailable(ChurnwatchError):
 
 def ingest(options: argparse.Namespace) -> None:
     _prepare(options)
+    from orchestration.expectations import sentence
     from orchestration.flows import ingest as flow
 
     started = time.perf_counter()
@@ -35,8 +36,11 @@ def ingest(options: argparse.Namespace) -> None:
     seconds = time.perf_counter() - started
     print(
         f"{manifest.rows:,} customers of {manifest.source}, {manifest.churned_rows / manifest.rows:.1%} churned, "
-        f"{manifest.quarantined_rows} rows set aside, in {seconds:.1f} s\nVERSION={manifest.version}"
+        f"{manifest.quarantined_rows} rows set aside, in {seconds:.1f} s"
     )
+    for warning in manifest.validation["warnings"]:
+        print(f"  {'warning' if warning['broken'] else 'ok'}: {sentence(warning)}")
+    print(f"VERSION={manifest.version}")
     _print_json(
         options,
         version=manifest.version,

@@ -1,4 +1,4 @@
-"""A CSV file -> a version of features in S3: read in chunks, clean, validate, set bad rows aside, write, publish.
+"""Customers in a file -> a version of features in S3: read in chunks, clean, validate, set bad rows aside, publish.
 
 Memory is bounded by the chunk, not by the file. Files are made in a temporary folder and uploaded at the end, the
 manifest last, so that a failed ingest leaves nothing.
@@ -28,6 +28,7 @@ from churn.errors import DataError, FolderUnusable
 from churn.feature_store import FEATURES, QUARANTINE, FeatureStore, Manifest, new_version
 from churn.store.interface import Customer, PredictionStore
 from orchestration.cleaning import Cleaner
+from orchestration.expectations import Expectations
 from orchestration.source import Chunk, open_source
 from orchestration.validation import CUSTOMER, TARGET, Problems, find_problems
 
@@ -49,6 +50,7 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def bad(self) -> int:
@@ -97,6 +99,7 @@ def ingest(
                 "reasons": dict(tally.reasons.most_common(REASONS_KEPT)),
                 "missing": dict(tally.missing),
                 "unknown": dict(tally.unknown),
+                "warnings": tally.warnings,
             },
         )
         store.ensure_bucket()
@@ -128,7 +131,7 @@ def put_customers(
 
 def _convert(path: Path, contract: Contract, features: Path, quarantine: Path) -> Tally:
     cleaner, seen, tally = Cleaner(contract), set[str](), Tally()
-    schema = _arrow_schema(contract)
+    schema, expectations = _arrow_schema(contract), Expectations(contract)
     with (
         open_source(path, contract) as chunks,
         pq.ParquetWriter(features, schema) as kept_rows,
@@ -139,11 +142,13 @@ def _convert(path: Path, contract: Contract, features: Path, quarantine: Path) -
             for row, found in find_problems(frame, contract, seen.__contains__).items():
                 known = {problem.field for problem in problems.get(row, ())}
                 problems.setdefault(row, []).extend(one for one in found if one.field not in known)
+            expectations.look(frame, chunk.lines)
             kept = frame.drop(index=list(problems))
             seen.update(kept[CUSTOMER])
             _count(tally, chunk, kept, problems, unknown)
             kept_rows.write_table(pa.Table.from_pandas(kept, schema=schema, preserve_index=False))
             bad_rows.write_table(_quarantined(chunk, problems))
+    tally.warnings = expectations.told()
     return tally
 
 

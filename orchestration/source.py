@@ -1,21 +1,18 @@
-"""A raw CSV file: opened, its header checked against a contract, its rows read as text in bounded chunks."""
+"""A raw file: opened, its header checked against a contract, its rows read as text in bounded chunks."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import gzip
 import itertools
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
 
 import pandas as pd
 
-from churn.contract import Contract
+from churn.contract import LINE_AS_ID, Contract
 from churn.errors import DataError, shown
+from orchestration.rows import Row, open_rows
 from orchestration.validation import CUSTOMER, TARGET
 
 CHUNK_ROWS = 10_000
@@ -35,45 +32,29 @@ class Chunk:
 
 @contextlib.contextmanager
 def open_source(path: Path, contract: Contract) -> Iterator[Iterator[Chunk]]:
-    """The file's chunks. Plain or .gz, UTF-8, commas, one header row. Raises DataError, also on the way."""
-    try:
-        opened: Any = gzip.open if path.suffix == ".gz" else open
-        file = opened(path, "rt", encoding="utf-8-sig", newline="")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; give the path of a CSV file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    with file:
-        yield _guarded(path, _chunks(path, file, contract))
+    """The file's chunks. CSV (plain or .gz, UTF-8, commas), Excel or Parquet, with one header row. Raises DataError,
+    also on the way."""
+    with open_rows(path) as rows:
+        yield _chunks(path, rows, contract)
 
 
-def _guarded(path: Path, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    try:
-        yield from chunks
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); convert it first") from error
-    except csv.Error as error:
-        raise DataError(f"{path}: not a CSV file: {error}") from error
-    except (OSError, EOFError, zlib.error) as error:  # a torn or wrong .gz among them
-        raise DataError(f"{path}: cannot be read: {error}") from error
-
-
-def _chunks(path: Path, file: TextIO, contract: Contract) -> Iterator[Chunk]:
-    reader = csv.reader(file)
-    header = [name.strip() for name in next(reader, [])]
+def _chunks(path: Path, source: Iterator[Row], contract: Contract) -> Iterator[Chunk]:
+    header = [name.strip() for name in next(source, (0, []))[1]]
     wanted = _match(path, header, contract)
     while True:
         lines, rows, broken = [], [], []
-        for row in itertools.islice(reader, CHUNK_ROWS):
+        for line, row in itertools.islice(source, CHUNK_ROWS):
             if len(row) == len(header):
-                lines.append(reader.line_num)
+                lines.append(line)
                 rows.append(row)
             elif row:  # an empty line is no row
-                broken.append((reader.line_num, row))
+                broken.append((line, row))
         if not rows and not broken:
             return
         columns = list(zip(*rows, strict=True)) or [()] * len(header)
         texts = pd.DataFrame({name: pd.Series(columns[i], dtype=object) for name, i in wanted.items()})
+        if CUSTOMER not in wanted:
+            texts.insert(0, CUSTOMER, pd.Series([str(line) for line in lines], dtype=object))
         yield Chunk(header, lines, rows, broken, texts)
 
 
@@ -96,7 +77,9 @@ def _match(path: Path, header: list[str], contract: Contract) -> dict[str, int]:
 
 def _places(path: Path, header: list[str], contract: Contract) -> dict[str, int]:
     at = {name: i for i, name in enumerate(header)}
-    sources = {CUSTOMER: contract.id_column, **contract.raw_columns, TARGET: contract.target.column}
+    sources = {**contract.raw_columns, TARGET: contract.target.column}
+    if contract.id_column != LINE_AS_ID:
+        sources = {CUSTOMER: contract.id_column, **sources}
     places = {name: at.get(raw, at.get(name)) for name, raw in sources.items()}
     absent = [sources[name] for name, place in places.items() if place is None]
     if absent:

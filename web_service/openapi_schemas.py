@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from churn.contract import LARGEST_NUMBER, Contract, Feature
+from churn.contract import LARGEST_NUMBER, LINE_AS_ID, Contract, Feature
 from churn.encoder import ENVELOPE
 from churn.positional import POSITIONAL_FIELD
 from churn.prediction import ID_LIMIT, LARGEST_ID
@@ -34,10 +34,9 @@ def one_or_list(item: Schema, limit: int | None = None) -> Schema:
 
 def customer_schema(contract: Contract, example: Mapping[str, Any] | None = None) -> Schema:
     """The body of POST /predict for one customer."""
-    envelope = {
-        **_envelope(),
-        contract.id_column: optional(IDENTITY, "The same as customer_id, as the source has it."),
-    }
+    envelope = _envelope()
+    if contract.id_column != LINE_AS_ID:
+        envelope[contract.id_column] = optional(IDENTITY, "The same as customer_id, as the source has it.")
     schema: Schema = {
         "type": "object",
         "description": "A customer. Fields that are not listed are ignored and counted.",

@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from moto import mock_aws
 
-from churn.contract import Contract, parse_contract
+from churn.contract import Contract, load_contract, parse_contract
 from churn.encoder import Encoder, frame_records
 from churn.errors import DataError, FolderUnusable
 from churn.feature_store import FeatureStore, Manifest
 from churn.store import open_store
 from orchestration import source
+from orchestration.expectations import Expectations, sentence
 from orchestration.ingest import ingest, put_customers
-from tests.fakes import DATA
+from orchestration.rows import open_rows
+from tests.fakes import DATA, random_customers
 
 Row = dict[str, Any]
 WriteCsv = Callable[[Sequence[Row]], Path]
@@ -307,3 +310,50 @@ def test_the_published_file_ingests_whole(credit_card: Contract, store: FeatureS
 
     assert (manifest.rows, manifest.churned_rows, manifest.quarantined_rows) == (10_127, 1_627, 0)
     assert manifest.validation["missing"] == {"education_level": 1519, "marital_status": 749, "income_category": 1112}
+
+
+def test_what_the_domain_expects_is_counted_and_told(tmp_path: Path) -> None:
+    contract = load_contract("telco")
+    frame = random_customers(contract, 40)
+    frame = frame.assign(tenure=10, monthly_charges=20.0, total_charges=200.0)
+    frame.loc[3, "total_charges"] = 500.0
+    frame.loc[4, "total_charges"] = None
+    frame.loc[5, "monthly_charges"] = -1.0
+    expectations = Expectations(contract)
+    expectations.look(frame, list(range(2, 42)))
+
+    told = {one["says"]: one for one in expectations.told()}
+
+    assert told["monthly charges are not negative"]["broken"] == 1
+    about = told["total charges are about tenure times monthly charges"]
+    assert (about["judged"], about["broken"], about["first_lines"]) == (39, 2, [5, 7])
+    assert sentence(about).endswith(": 2 of 39 rows differ (5.13%), the first on line 5, 7")
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "parquet"])
+def test_excel_and_parquet_are_read_as_a_csv_of_the_same_rows(tmp_path: Path, kind: str) -> None:
+    table = pd.DataFrame(
+        {"Id": ["a", "b"], "count": [1, 2], "share": [0.5, None], "whole": [3.0, None], "on": [True, False]}
+    )
+    path = tmp_path / f"customers.{kind}"
+    table.to_excel(path, index=False) if kind == "xlsx" else table.to_parquet(path)
+
+    with open_rows(path) as rows:
+        found = list(rows)
+
+    assert found == [
+        (1, ["Id", "count", "share", "whole", "on"]),
+        (2, ["a", "1", "0.5", "3", "true"]),
+        (3, ["b", "2", "", "", "false"]),
+    ]
+
+
+@pytest.mark.parametrize("name", ["broken.xlsx", "broken.parquet", "old.xls"])
+def test_a_table_that_is_none_is_refused_with_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"this is no table")
+
+    with (
+        pytest.raises(DataError, match=r"not an Excel file|not a Parquet file|Excel file of the old kind"),
+        open_rows(tmp_path / name) as rows,
+    ):
+        list(rows)

@@ -1,0 +1,104 @@
+"""Rows of text out of a file of any kind we read: CSV (plain or .gz), Excel, Parquet. One row at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import zipfile
+import zlib
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from openpyxl.utils.exceptions import InvalidFileException
+
+from churn.errors import DataError
+
+Row = tuple[int, list[str]]
+"""The line a row ends on (its number in a table, the header being 1), and its fields; an empty cell is ''."""
+
+BATCH_ROWS = 10_000
+EXCEL, PARQUET = (".xlsx", ".xlsm"), (".parquet", ".pq")
+
+
+@contextlib.contextmanager
+def open_rows(path: Path) -> Iterator[Iterator[Row]]:
+    """The header, then the rows. Raises DataError, also on the way."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give the path of a CSV, Excel or Parquet file")
+    suffix = path.suffix.lower()
+    if suffix == ".xls":
+        raise DataError(f"{path}: an Excel file of the old kind; save it as .xlsx or .csv")
+    read = _excel if suffix in EXCEL else _parquet if suffix in PARQUET else _csv
+    with contextlib.closing(_guarded(path, read(path))) as rows:
+        yield rows
+
+
+def as_text(value: Any) -> str:
+    """A cell of a table as a CSV file would write it."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))  # Excel and pandas keep whole numbers as floats, where one of the column was empty
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return str(value)
+
+
+def _guarded(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
+    try:
+        yield from rows
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); convert it first") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: not a CSV file: {error}") from error
+    except (zipfile.BadZipFile, InvalidFileException, KeyError) as error:
+        raise DataError(f"{path}: not an Excel file: {error}") from error
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: not a Parquet file: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (EOFError, zlib.error) as error:  # a torn or wrong .gz
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        for row in reader:
+            yield reader.line_num, row
+
+
+def _excel(path: Path) -> Iterator[Row]:
+    """The first sheet; cells hold values, formulas' results among them."""
+    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    try:
+        sheet = book.worksheets[0]
+        width = 0
+        for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+            row = [as_text(value) for value in cells]
+            while len(row) > width and not row[-1]:
+                row.pop()  # sheets are often wider than their table
+            width = width or len(row)
+            if any(row):
+                yield number, row + [""] * (width - len(row))
+    finally:
+        book.close()
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    with pq.ParquetFile(path) as file:
+        yield 1, list(file.schema_arrow.names)
+        line = 1
+        for batch in file.iter_batches(BATCH_ROWS):
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                line += 1
+                yield line, [as_text(value) for value in row]
