@@ -99,12 +99,12 @@ bench-drift: setup  ## False alarms and detection of the drift verdicts, beside 
 lock: setup  ## Compile requirements/ anew from pyproject.toml
 	@for extra in dev web stream train monitor simulate embedded; do \
 	  $(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --generate-hashes --python-version 3.11 \
-	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet \
+	    --no-header --no-annotate --quiet \
 	    $$([ $$extra = dev ] || echo --constraint requirements/dev.txt) -o requirements/$$extra.txt; done
 	@printf 'uv>=0.8\n' | $(BIN)/uv pip compile - --universal --generate-hashes --python-version 3.11 \
-	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o requirements/bootstrap.txt
+	    --no-header --no-annotate --quiet -o requirements/bootstrap.txt
 	@printf 'psycopg2-binary>=2.9\n' | $(BIN)/uv pip compile - --universal --generate-hashes --python-version 3.11 \
-	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet -o requirements/postgres.txt
+	    --no-header --no-annotate --quiet -o requirements/postgres.txt
 
 clean:  ## Remove what demo and up have written (.churnwatch); the environment stays
 	rm -rf .churnwatch
