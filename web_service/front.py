@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
-import orjson
-
-from churn.prediction import Prediction, answer
+from churn.prediction import Prediction, answer_json
 from web_service.bridge import Answer, WSGIBridge
 from web_service.gate import Gate
 from web_service.service import Plain, PredictionService
@@ -114,7 +112,7 @@ class Front:
             plain = self._service.plain(parse(body))
             if plain is None:
                 return None
-            return orjson.dumps(answer(await self._groups.join(plain)))
+            return answer_json(await self._groups.join(plain))
         except Exception:  # Flask's own route meets the same error, and tells, counts and logs it
             return None
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import groupby
 from typing import Any, NamedTuple, Protocol
-
-import orjson
 
 from churn.errors import FieldProblem, InvalidInput, JournalFull
 from churn.metrics import AnswerMetrics
-from churn.prediction import Prediction, Route, answer, to_json
+from churn.prediction import Prediction, Route, answer_json, to_json
 from churn.scoring import Prepared
 from churn.serving import Serving, ServingModel
 from web_service.problems import Problem, invalid_fields
 from web_service.repeats import check_key, check_repeat, identity
+from web_service.tally import AnswerTally
 
 ROUTE: Route = "http"
 
@@ -55,12 +53,11 @@ class PredictionService:
     ) -> None:
         self.model = model
         self.journal = journal
-        self.metrics = metrics
+        self.tally = AnswerTally(metrics, ROUTE)
         self.list_limit = list_limit
         self.refusal: str | None = None
         """Why the journal refused the newest append, or None."""
         self._first_answers = first_answers
-        self._seconds = metrics.seconds.labels(ROUTE)
 
     def predict(self, body: Any, client: str = "", key: str | None = None) -> bytes:
         """The JSON answer to a parsed body: an object for an object, a list for a list.
@@ -70,13 +67,13 @@ class PredictionService:
         """
         started = time.perf_counter()
         if type(body) is dict:
-            return orjson.dumps(answer(self._answers([body], None, client, key, started)[0]))
+            return answer_json(self._answers([body], None, client, key, started)[0])
         if type(body) is not list:
             raise Problem("invalid-fields", "expected an object with the contract's fields, or a list of such objects")
         if len(body) > self.list_limit:
             detail = f"a list of {len(body)} items; at most {self.list_limit} are taken at once, send it in parts"
             raise Problem("too-large", detail)
-        return orjson.dumps([answer(one) for one in self._answers(body, len(body), client, key, started)])
+        return b"[%s]" % b",".join(map(answer_json, self._answers(body, len(body), client, key, started)))
 
     def plain(self, body: Any) -> Plain | None:
         """A body that may be answered together with others: one record that says nothing of repeats. None for any
@@ -97,13 +94,13 @@ class PredictionService:
                 p for one in group for p in one.serving.scorer.score_prepared([one.prepared], ROUTE, started)
             ]
         self._log(predictions)
-        self._observe(predictions, [plain.started for plain in group])
+        self._answered(predictions, [plain.started for plain in group])
         return predictions
 
     def count_refused(self, body: Any, error: Exception) -> None:
         """Count the records of a body that was refused; the one who tells the caller counts, so it is counted once."""
         outcome = "not_logged" if isinstance(error, JournalFull) else "invalid"
-        self._count(self.model.current.bundle.run_id, outcome, len(body) if type(body) is list else 1)
+        self.tally.refused(self.model.current.bundle.run_id, outcome, len(body) if type(body) is list else 1)
 
     def _answers(
         self, records: Sequence[Any], listed: int | None, client: str, key: str | None, started: float
@@ -124,8 +121,8 @@ class PredictionService:
             fresh = _not_answered(prepared, found, contract.hash)
             made = serving.scorer.score_prepared(list(fresh.values()), ROUTE, started)
             self._log(made, keyed=True)
-        self._observe(made, [started] * len(made))
-        self._count(serving.bundle.run_id, "repeated", len(prepared) - len(made))
+        self._answered(made, [started] * len(made))
+        self.tally.refused(serving.bundle.run_id, "repeated", len(prepared) - len(made))
         answers = {**found, **{prediction.prediction_id: prediction for prediction in made}}
         return [answers[one.prediction_id] for one in prepared]
 
@@ -138,7 +135,7 @@ class PredictionService:
             raise invalid_fields([(index if listed else None, error) for index, error in wrong])
         predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
         self._log(predictions)
-        self._observe(predictions, [started] * len(predictions))
+        self._answered(predictions, [started] * len(predictions))
         return predictions
 
     def _log(self, predictions: Sequence[Prediction], keyed: bool = False) -> None:
@@ -149,20 +146,9 @@ class PredictionService:
             raise
         self.refusal = None
 
-    def _observe(self, predictions: Sequence[Prediction], started: Sequence[float]) -> None:
-        """Count durable answers; those of a moment share their model, but for the moment of a swap."""
+    def _answered(self, predictions: Sequence[Prediction], started: Sequence[float]) -> None:
         now = time.perf_counter()
-        for run_id, answered in groupby(predictions, lambda prediction: prediction.model_run_id):
-            probabilities = [prediction.churn_probability for prediction in answered]
-            self._count(run_id, "answered", len(probabilities))
-            observe = self.metrics.probability.labels(ROUTE, run_id).observe
-            for probability in probabilities:
-                observe(probability)
-        for began in started:
-            self._seconds.observe(now - began)
-
-    def _count(self, run_id: str, outcome: str, records: int) -> None:
-        self.metrics.predictions.labels(ROUTE, run_id, outcome).inc(records)
+        self.tally.answered(predictions, [now - began for began in started])
 
 
 def _prepared(serving: Serving, records: Sequence[Any], ids: Sequence[str | None], listed: bool) -> list[Prepared]:

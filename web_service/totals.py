@@ -26,12 +26,15 @@ class WorkerTotals(threading.Thread):
         registry: CollectorRegistry,
         folder: Path,
         of_the_host: Callable[[], Iterable[Metric]] = tuple,
+        flush: Callable[[], None] = lambda: None,
         interval_seconds: float = 0.5,
     ) -> None:
-        """`of_the_host` gives what is counted for all workers already; it is told as it is."""
+        """`of_the_host` gives what is counted for all workers already; it is told as it is. `flush` brings the
+        registry up to date."""
         super().__init__(name="totals", daemon=True)
         self._registry = registry
         self._of_the_host = of_the_host
+        self._flush = flush
         self._file = folder / f"{os.getpid()}.metrics.json"
         self._folder = folder
         self._interval_seconds = interval_seconds
@@ -48,6 +51,7 @@ class WorkerTotals(threading.Thread):
 
     def write(self) -> None:
         """Replace the snapshot as a whole, so that no reader sees half of one."""
+        self._flush()
         families = [_as_json(metric) for metric in self._registry.collect()]
         temporary = self._file.with_suffix(f".{threading.get_ident()}.tmp")
         temporary.write_bytes(orjson.dumps({"pid": os.getpid(), "families": families}))

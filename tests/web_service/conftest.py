@@ -122,6 +122,11 @@ def customers(bundle: Bundle) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def sample(registry: CollectorRegistry) -> Callable[..., float | None]:
+def sample(registry: CollectorRegistry, service: PredictionService) -> Callable[..., float | None]:
     """The value of a metric by name and labels."""
-    return lambda name, **labels: registry.get_sample_value(name, labels)
+
+    def value(name: str, **labels: str) -> float | None:
+        service.tally.flush()
+        return registry.get_sample_value(name, labels)
+
+    return value
