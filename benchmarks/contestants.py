@@ -141,7 +141,7 @@ def _our_command(port: int, subject: Subject, folder: Path) -> list[str]:
 
 
 def _floor_command(port: int, subject: Subject, folder: Path) -> list[str]:
-    """As many threads as our own Flask routes have; granian's default, up to 256, costs an empty route half its rate."""
+    """As many threads as our own Flask routes have; granian's default, up to 256, costs more at 256 connections."""
     granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--log-level", "warning"]
     address = ["--host", "127.0.0.1", "--port", str(port)]
     size = ["--workers", str(WORKERS), "--blocking-threads", str(THREADS)]
