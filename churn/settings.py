@@ -148,6 +148,10 @@ class TrainSettings(Settings):
     """Tuning."""
 
     trials: int = Field(10, ge=1, le=10_000, description="hyperopt trials.")
+    families: str = Field(
+        "xgboost,lightgbm,random_forest,decision_tree,logistic",
+        description="Kinds of models to search, each first tried at its own start, in this order.",
+    )
     folds: int = Field(5, ge=2, le=20, description="Cross-validation folds.")
     seed: int = Field(7, ge=0, description="Split, folds and search are reproducible by it.")
     maximum_bad_share: float = Field(0.05, ge=0, le=1, description="A larger share of bad rows fails an ingest.")

@@ -7,6 +7,7 @@ an entry point of its own when a deployment starts it, and reads its settings it
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def tune(
     """Tune on a version of features, the newest unless given; the best becomes `challenger`."""
     settings = read(TrainSettings)
     data = load_features(load_contract(contract), version, settings.seed)
-    tuned = run_trials(data, trials or settings.trials, settings.folds, time_budget_seconds, show_progress)
+    families = [name.strip() for name in settings.families.split(",")]
+    tuned = run_trials(data, trials or settings.trials, settings.folds, time_budget_seconds, show_progress, families)
     create_table_artifact(
         [{"run_id": t.run_id, "family": t.family, **t.metrics} for t in tuned.trials],
         key=f"trials-{contract.replace('_', '-')}",
@@ -99,12 +101,17 @@ def load_features(contract: Contract, version: str | None, seed: int) -> Trainin
 
 @task(cache_policy=NO_CACHE)
 def run_trials(
-    data: TrainingSet, trials: int, folds: int, time_budget_seconds: float | None, show_progress: bool
+    data: TrainingSet,
+    trials: int,
+    folds: int,
+    time_budget_seconds: float | None,
+    show_progress: bool,
+    families: Sequence[str],
 ) -> Tuned:
     from orchestration.tracking import Tracker  # MLflow takes seconds to import, which an ingest need not pay
 
     tracker = Tracker(Registry(read(ModelSettings).mlflow_tracking_uri))
-    return training.tune(data, tracker, trials, folds, time_budget_seconds, show_progress)
+    return training.tune(data, tracker, trials, folds, time_budget_seconds, show_progress, families)
 
 
 def _features() -> FeatureStore:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,8 @@ from churn.histogram import make_profile
 from churn.model import Matrix, Model
 from churn.split import Split, split
 from orchestration.evaluation import align, choose_threshold, decision_metrics, log_loss_of_log_odds, ranking_metrics
-from orchestration.families import FAMILIES, CrossValidated, Family, Folds, Labels, LogOdds, make_folds
+from orchestration.families import HOMES, make_families
+from orchestration.families.family import CrossValidated, Family, Folds, Labels, LogOdds, make_folds
 from orchestration.search import search
 
 if TYPE_CHECKING:
@@ -115,17 +116,18 @@ def tune(
     folds: int,
     time_budget_seconds: float | None = None,
     show_progress: bool = True,
+    families: Sequence[str] = tuple(HOMES),
 ) -> Tuned:
     """Search, log every candidate, register the best as `challenger`. Raises SearchFailed or RegistryUnavailable."""
-    families: dict[str, Family] = {name: family() for name, family in FAMILIES.items()}
+    candidates = make_families(families)
     row_folds = make_folds(data.labels[data.parts.train], folds, data.seed)
     with tracker.tuning(data.contract, data.manifest, data.seed) as parent_run_id:
 
         def trial(number: int, family: str, parameters: Mapping[str, Any]) -> tuple[float, Trial]:
-            one = run_trial(number, families[family], parameters, data, row_folds, tracker)
+            one = run_trial(number, candidates[family], parameters, data, row_folds, tracker)
             return one.metrics["cv_log_loss"], one
 
-        found, failed = search(trial, list(families.values()), trials, data.seed, time_budget_seconds, show_progress)
+        found, failed = search(trial, list(candidates.values()), trials, data.seed, time_budget_seconds, show_progress)
         best = found[0].result
         with tempfile.TemporaryDirectory() as folder:
             test = evaluate(tracker.fetch(best.run_id, data.contract.name, Path(folder)), data)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from churn.errors import RegistryUnavailable
-from orchestration.families import Dimension, XGBoostFamily
+from orchestration.families.family import Dimension
+from orchestration.families.xgboost_family import XGBoostFamily
 from orchestration.search import SearchFailed, search
 
 
@@ -21,6 +22,7 @@ class Hill(XGBoostFamily):
         "steps": Dimension("integer", 1, 3),
         "scale": Dimension("log_uniform", 0.01, 100),
     }
+    start: Mapping[str, float] = {}
 
 
 class Valley(Hill):
@@ -99,3 +101,30 @@ def test_no_trial_begins_after_the_time_budget() -> None:
     found, _ = search(slow, [Hill()], trials=1_000, seed=1, time_budget_seconds=1, show_progress=False)
 
     assert 1 <= len(found) <= 10
+
+
+def test_every_family_is_tried_first_where_it_says() -> None:
+    class Start(Hill):
+        start: Mapping[str, float] = {"x": 3.0, "steps": 2, "scale": 0.5}
+
+    class Deep(Valley):
+        start: Mapping[str, float] = {"depth": 7}
+
+    found, _ = search(height, [Start(), Deep()], trials=12, seed=1, show_progress=False)
+    results = [one.result for one in sorted(found, key=lambda one: one.number)]
+
+    assert results[0] == {"family": "hill", "x": 3.0, "steps": 2, "scale": pytest.approx(0.5)}
+    assert results[1] == {"family": "valley", "depth": 7}
+    assert len(results) == 12
+
+
+def test_a_search_shorter_than_its_starts_keeps_to_its_number() -> None:
+    class Deep(Valley):
+        start: Mapping[str, float] = {"depth": 7}
+
+    class Deeper(Deep):
+        name = "deeper"
+
+    found, _ = search(height, [Deep(), Deeper()], trials=1, seed=1, show_progress=False)
+
+    assert [one.result for one in found] == [{"family": "valley", "depth": 7}]

@@ -16,7 +16,8 @@ from churn.bundle import Bundle, load_bundle
 from churn.contract import Contract
 from churn.errors import FeatureStoreError
 from churn.feature_store import FeatureStore, Manifest
-from orchestration.families import XGBoostFamily, make_folds
+from orchestration.families.family import make_folds
+from orchestration.families.xgboost_family import XGBoostFamily
 from orchestration.training import TrainingSet, Trial, load_training_set, tune
 from tests.fakes import random_customers
 
