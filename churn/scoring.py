@@ -199,20 +199,14 @@ class Scorer:
         event_id, event_time = fields.get("event_id"), fields.get("event_time")
         if customer is None and event_id is None and event_time is None:
             return {}
-        identity: dict[str, Any] = {}
-        problems: list[FieldProblem] = []
-        readers: tuple[tuple[str, Any, Callable[[str, Any], Any]], ...] = (
-            ("customer_id", customer, _text),
-            ("event_id", event_id, _text),
-            ("event_time", event_time, _time),
-        )
-        for name, value, read in readers:
-            try:
-                identity[name] = read(name, value)
-            except InvalidInput as error:
-                problems.extend(error.problems)
-        if problems:
-            raise InvalidInput(problems)
+        try:
+            identity: dict[str, Any] = {
+                "customer_id": _text("customer_id", customer),
+                "event_id": _text("event_id", event_id),
+                "event_time": _time("event_time", event_time),
+            }
+        except InvalidInput:
+            raise InvalidInput(_identity_problems(customer, event_id, event_time)) from None
         if identity["customer_id"] is not None:
             identity["customer_id"] = self.pseudonym(identity["customer_id"])
         return identity
@@ -228,6 +222,22 @@ class Scorer:
 def new_id() -> str:
     """A new prediction_id: 32 hex digits, the first 12 the time in milliseconds, so that stores append, not scatter."""
     return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+def _identity_problems(customer: Any, event_id: Any, event_time: Any) -> list[FieldProblem]:
+    """Of all three, not only of the first that is wrong."""
+    problems: list[FieldProblem] = []
+    readers: tuple[tuple[str, Any, Callable[[str, Any], Any]], ...] = (
+        ("customer_id", customer, _text),
+        ("event_id", event_id, _text),
+        ("event_time", event_time, _time),
+    )
+    for name, value, read in readers:
+        try:
+            read(name, value)
+        except InvalidInput as error:
+            problems.extend(error.problems)
+    return problems
 
 
 def _text(name: str, value: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import multiprocessing
 import os
 import re
@@ -120,3 +121,14 @@ def test_a_key_that_cannot_be_read_says_where_and_what_to_do(tmp_path: Path) -> 
 
     with pytest.raises(PseudonymKeyError, match=r"pseudonym\.key: .*Is a directory.*set PSEUDONYM_KEY"):
         read_key("", folder)
+
+
+@pytest.mark.parametrize("customer_id", ["", "1", "7" * 200, "ü\x00", "\ud800"])
+def test_a_pseudonym_is_hmac_sha256_of_the_id_under_a_key_of_the_contracts_own(
+    credit_card: Contract, customer_id: str
+) -> None:
+    own_key = hmac.digest(b"k" * 64, b"churnwatch/customer_id/credit_card", "sha256")
+
+    expected = hmac.digest(own_key, customer_id.encode("utf-8", "surrogatepass"), "sha256")[:16].hex()
+
+    assert pseudonyms(credit_card, lambda: b"k" * 64)(customer_id) == expected

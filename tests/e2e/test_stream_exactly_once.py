@@ -30,8 +30,9 @@ from botocore.config import Config
 
 from churn.bundle import Bundle, bundle_digest
 from churn.prediction import derived_id
+from churn.pseudonym import pseudonyms
 from churn.store import open_store
-from tests.fakes import random_customers, records
+from tests.fakes import pseudonym_key, random_customers, records
 from tests.kinesis_proxy import KinesisProxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,7 +158,8 @@ class Chaos:
         assert self.store.count() == EVENTS, "lost from the log, or logged twice"
         events = [derived_id("event", self.bundle.contract.name, f"event-{n}") for n in range(0, EVENTS, 2)]
         assert len(self.store.get_many(events)) == len(events)
-        assert by_event.keys() == {f"customer-{n}" for n in range(EVENTS)}
+        pseudonym = pseudonyms(self.bundle.contract, pseudonym_key)
+        assert by_event.keys() == {pseudonym(f"customer-{n}") for n in range(EVENTS)}
         assert all(len(answers) == 1 for answers in by_event.values()), "an answer was repeated with other contents"
         assert len(letters) == POISON
         assert sorted(reasons.elements()) == sorted(_reason(data) for data in self.poison_sent)
@@ -303,6 +305,7 @@ class Chaos:
             "RUN_ID": self.bundle.run_id,
             "STORE_URL": self._worker_store_url(),
             "STORE_TIMEOUT_SECONDS": "1",
+            "PSEUDONYM_KEY": pseudonym_key().decode(),
             "INPUT_STREAM": self._name("in"),
             "RESULTS_STREAM": self._name("out"),
             "DEAD_LETTER_STREAM": self._name("dead"),

@@ -13,6 +13,7 @@ from churn.prediction import derived_id
 from churn.pseudonym import pseudonyms
 from churn.scoring import Scorer
 from stream_service.service import consumer_key
+from tests.fakes import pseudonym_key
 
 FIRST = "shardId-000000000000"
 
