@@ -197,6 +197,12 @@ class WatchMetrics:
         def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> SnapshotGauge:
             return SnapshotGauge(f"churnwatch_{name}", text, (*run, *labels), registry)
 
+        self.purged = Counter(
+            "churnwatch_predictions_purged_total",
+            "Logged predictions deleted since they were older than the contract's retention.",
+            ("contract",),
+            registry=registry,
+        )
         self.window_rows = gauge("window_rows", "Predictions in the newest judged window.")
         self.window_end = gauge("window_end_timestamp_seconds", "End of the newest judged window.")
         self.window_state = gauge(

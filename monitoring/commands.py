@@ -10,18 +10,21 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import CollectorRegistry
 
+from churn.contract import load_contract
 from churn.drift import judge
 from churn.errors import WatchError
 from churn.histogram import Histograms, Profile
+from churn.pseudonym import key_source, pseudonyms
 from churn.quality import find_problems
 from churn.segments import find_segments
-from churn.settings import ModelSettings, ReportSettings, StoreSettings, WatchSettings, read
+from churn.settings import ModelSettings, PseudonymSettings, ReportSettings, StoreSettings, WatchSettings, read
 from churn.store import PredictionStore, open_store
 from monitoring.alarms import AlarmPolicy
 from monitoring.judged import VERDICT_KIND, Judged
@@ -31,7 +34,7 @@ from monitoring.server import StatusServer
 from monitoring.service import WatchService
 from monitoring.status import status_document
 from monitoring.terminal import segments_text, status_text, verdict_text
-from monitoring.truth import read_labels
+from monitoring.truth import PseudonymOf, read_labels
 from monitoring.watch import LoadReference, Watch, WatchRules, count
 from monitoring.windows import CountWindows, TimeWindows, Window, WindowRule
 
@@ -112,7 +115,8 @@ def show_segments(key: str, as_json: bool) -> int:
 
 def bring_labels(path: Path) -> int:
     """Print what became of the labels."""
-    found = read_labels(path, _open_store(), _now())
+    store = _open_store()
+    found = read_labels(path, store, _now(), _pseudonym_of(_watch(read(WatchSettings), store)))
     print(
         f"{found.matched} predictions labelled, {found.changed} labels changed, {found.unknown} fit no prediction yet"
     )
@@ -230,6 +234,18 @@ def _counted(store: PredictionStore, window: Window, profile: Profile) -> Histog
     histograms = profile.empty()
     count(window, window.read(store), histograms)
     return histograms
+
+
+def _pseudonym_of(watch: Watch) -> PseudonymOf:
+    """By the contract of the newest run in the log; a contract without predictions by its file."""
+    key = key_source(read(PseudonymSettings))
+
+    @cache
+    def pseudonym_of(contract: str) -> Callable[[str], str]:
+        watch.remember()
+        return pseudonyms(watch.contract(contract) or load_contract(contract), key)
+
+    return pseudonym_of
 
 
 def _open_store() -> PredictionStore:

@@ -15,6 +15,7 @@ from churn.errors import StoreUnavailable
 from churn.metrics import WatchMetrics
 from monitoring import gauges
 from monitoring.judged import Judged
+from monitoring.retention import Retention
 from monitoring.second_opinion import SecondOpinions
 from monitoring.status import status_document
 from monitoring.truth import Truth
@@ -43,6 +44,7 @@ class WatchService:
         self._watch = watch
         self._opinions = opinions
         self._truth = Truth(watch.store, watch.decision)
+        self._retention = Retention(watch.store, watch.contract, self.metrics.purged, now)
         self._poll_seconds = poll_seconds
         self._now = now
         self._status = status_document([], now())
@@ -88,7 +90,7 @@ class WatchService:
             stop.wait(self._poll_seconds)
 
     def poll(self) -> list[Judged]:
-        """Judge what has closed and publish what is known. Raises StoreUnavailable."""
+        """Judge what has closed, publish what is known, delete what is too old. Raises StoreUnavailable."""
         judged = self._watch.poll()
         for window in judged:
             gauges.count_window(self.metrics, window)
@@ -108,4 +110,5 @@ class WatchService:
         self._status = status_document(runs, self._now(), pages, truths)
         self._well_at, self._trouble = self._now(), ""
         self.metrics.last_poll.set(self._well_at.timestamp())
+        self._retention.look(sorted({run.contract for run in runs}))
         return judged

@@ -15,7 +15,7 @@ import numpy as np
 
 from churn.concept_drift import ConceptShift, find_concept_shifts
 from churn.contract import Decision
-from churn.errors import WatchError
+from churn.errors import ContractError, WatchError
 from churn.performance import Performance, realised
 from churn.prediction import Label, Prediction
 from churn.store import PredictionStore
@@ -112,14 +112,18 @@ def labelled(store: PredictionStore, judged: Judged) -> Iterator[tuple[Predictio
             yield prediction, label
 
 
-def read_labels(path: Path, store: PredictionStore, now: datetime) -> Labelled:
+PseudonymOf = Callable[[str], Callable[[str], str]]
+"""A contract's name -> how it names customers in the log. Raises ContractError for a name that is none."""
+
+
+def read_labels(path: Path, store: PredictionStore, now: datetime, pseudonym_of: PseudonymOf) -> Labelled:
     """Bring a CSV of ground truth into the store: `churned`, and `prediction_id` or `customer_id` and `contract`;
-    `observed_at` (ISO, UTC) is now where absent. Raises WatchError with the line that is wrong, before which all are
-    kept: the file may be read again."""
+    `observed_at` (ISO, UTC) is now where absent. Customers are kept as `pseudonym_of` their contract names them.
+    Raises WatchError with the line that is wrong, before which all are kept: the file may be read again."""
     total = Labelled(0, 0, 0)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            labels = _labels(csv.DictReader(file), path, now)
+            labels = _labels(csv.DictReader(file), path, now, pseudonym_of)
             while batch := list(islice(labels, LABEL_BATCH)):
                 found = store.label(batch)
                 total = Labelled(*(getattr(total, name) + getattr(found, name) for name in Labelled.__slots__))
@@ -128,7 +132,7 @@ def read_labels(path: Path, store: PredictionStore, now: datetime) -> Labelled:
     return total
 
 
-def _labels(rows: csv.DictReader[Any], path: Path, now: datetime) -> Iterator[Label]:
+def _labels(rows: csv.DictReader[Any], path: Path, now: datetime, pseudonym_of: PseudonymOf) -> Iterator[Label]:
     columns = set(rows.fieldnames or ())
     if "churned" not in columns or not ("prediction_id" in columns or {"customer_id", "contract"} <= columns):
         found = ", ".join(sorted(columns)) or "none"
@@ -138,20 +142,22 @@ def _labels(rows: csv.DictReader[Any], path: Path, now: datetime) -> Iterator[La
         )
     for number, row in enumerate(rows, start=2):
         try:
-            yield _label(row, now)
-        except ValueError as error:
+            yield _label(row, now, pseudonym_of)
+        except (ValueError, ContractError) as error:
             raise WatchError(f"{path}, line {number}: {error}") from error
 
 
-def _label(row: dict[str, str], now: datetime) -> Label:
+def _label(row: dict[str, str], now: datetime, pseudonym_of: PseudonymOf) -> Label:
     text = (row["churned"] or "").strip().lower()
     if text not in ("1", "0", "true", "false", "yes", "no"):
         raise ValueError(f"churned='{text}': expected true or false")
     observed = datetime.fromisoformat(row["observed_at"]) if row.get("observed_at") else now
     prediction_id, customer_id = row.get("prediction_id") or None, row.get("customer_id") or None
     contract = row.get("contract") or None
-    if prediction_id is None and (customer_id is None or contract is None):
-        raise ValueError("expected a prediction_id, or a customer_id and its contract")
+    if prediction_id is None:
+        if customer_id is None or contract is None:
+            raise ValueError("expected a prediction_id, or a customer_id and its contract")
+        customer_id = pseudonym_of(contract)(customer_id)
     return Label(
         churned=text in ("1", "true", "yes"),
         observed_at=(observed if observed.tzinfo else observed.replace(tzinfo=UTC)).astimezone(UTC),

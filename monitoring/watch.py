@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from churn.contract import Decision
+from churn.contract import Contract, Decision
 from churn.drift import WindowVerdict, broken, judge
 from churn.encoder import Cleaned, Encoder
 from churn.errors import BundleRefused, InvalidInput, RegistryUnavailable, RunNotFound
@@ -113,15 +113,17 @@ class Watch:
 
     def decision(self, contract: str, run: str) -> Decision | None:
         """What a decision of that run is worth; None while its bundle cannot be had, which is tried once."""
-        key = (contract, run)
-        if key not in self._references and key not in self._out_of_reach:
-            try:
-                self._reference(contract, run)
-            except (RunNotFound, BundleRefused, RegistryUnavailable) as error:
-                self._out_of_reach.add(key)
-                log.warning("no_decision_values", contract=contract, model_run_id=run, reason=str(error))
-        reference = self._references.get(key)
+        reference = self._reference_if_any(contract, run)
         return reference.decision if reference else None
+
+    def contract(self, name: str) -> Contract | None:
+        """A contract as its newest run has it whose bundle can be had; None while there is none."""
+        runs = (state for state in self.runs.values() if state.contract == name)
+        for state in sorted(runs, key=lambda state: _end(state.latest), reverse=True):
+            reference = self._reference_if_any(name, state.model_run_id)
+            if reference is not None and reference.encoder is not None:
+                return reference.encoder.contract
+        return None
 
     def profiles(self) -> dict[tuple[str, str], Profile]:
         """The reference's counts of every run at hand."""
@@ -244,6 +246,17 @@ class Watch:
         if (contract, run) not in self._references:
             self._references[contract, run] = self._load_reference(contract, run)
         return self._references[contract, run]
+
+    def _reference_if_any(self, contract: str, run: str) -> Reference | None:
+        """None while the bundle cannot be had, which is tried once; a window to be judged tries again."""
+        key = (contract, run)
+        if key not in self._references and key not in self._out_of_reach:
+            try:
+                self._reference(contract, run)
+            except (RunNotFound, BundleRefused, RegistryUnavailable) as error:
+                self._out_of_reach.add(key)
+                log.warning("bundle_out_of_reach", contract=contract, model_run_id=run, reason=str(error))
+        return self._references.get(key)
 
     def _look_for_silence(self) -> None:
         """A contract whose newest run has had no prediction for too long is stale; older runs are merely retired."""

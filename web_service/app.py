@@ -73,9 +73,7 @@ def _add_predictions(app: Flask, parts: Parts) -> None:
     @app.post("/predict/by-id")
     def predict_by_id() -> Response:
         serving = parts.service.model.current
-        return answered(
-            records_by_id(json_body(), serving.bundle.contract.name, parts.store, serving.scorer.pseudonym)
-        )
+        return answered(records_by_id(json_body(), serving.bundle.contract.name, parts.store, serving.scorer.pseudonym))
 
     @app.post("/explain")
     def explain_prediction() -> Response:

@@ -15,9 +15,7 @@ LIST_LIMIT = 1_000
 """Most customers a request: each is a read of the store."""
 
 
-def records_by_id(
-    body: Any, contract: str, store: PredictionStore, pseudonym: Callable[[str], str]
-) -> Any:
+def records_by_id(body: Any, contract: str, store: PredictionStore, pseudonym: Callable[[str], str]) -> Any:
     """The body with each customer's features filled in: an object for an object, a list for a list.
 
     The store knows customers by their `pseudonym`; the records keep the id as sent, which scoring turns into one.

@@ -11,9 +11,7 @@ from churn.prediction import ID_LIMIT, Label, id_text
 from web_service.problems import Problem, invalid_fields
 
 
-def labels_of(
-    body: Any, contract: str, now: datetime, list_limit: int, pseudonym: Callable[[str], str]
-) -> list[Label]:
+def labels_of(body: Any, contract: str, now: datetime, list_limit: int, pseudonym: Callable[[str], str]) -> list[Label]:
     """The labels in an object or a list of objects, customers by their `pseudonym`, as the log has them.
 
     Raises Problem with every wrong field of every item.

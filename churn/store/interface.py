@@ -105,7 +105,8 @@ class PredictionStore(Protocol):
         """The (contract, model_run_id) pairs that have predictions in the window, sorted."""
 
     def purge(self, contract: str, before: datetime) -> int:
-        """Delete the predictions of a contract older than its retention; says how many."""
+        """Delete the predictions of a contract older than its retention, with their labels; says how many.
+        Labels by id that met no prediction, which name no contract, go with the first purge past their own time."""
 
     def label(self, labels: Sequence[Label]) -> Labelled:
         """Join ground truth to predictions. Idempotent; a later `observed_at` replaces an earlier one.

@@ -13,7 +13,7 @@ from churn.prediction import Label, Prediction, Route
 from churn.store.interface import Customer, Labelled, Saved
 from churn.store.labels import label_in_force
 from churn.store.mongo_database import Document, MongoDatabase
-from churn.store.mongo_labels import keep_labels, labellable, truths_of
+from churn.store.mongo_labels import forget_labels, keep_labels, labellable, truths_of
 from churn.store.mongo_shards import MongoShards
 from churn.store.records import document_text, draw, finite, from_microseconds, microseconds, restored
 
@@ -88,7 +88,7 @@ class MongoStore(MongoShards):
             some = {"_id": {"$in": [document["_id"] for document in found]}}
             purged += self._database.delete("predictions", some)
             self._database.delete("labels", some)
-        self._database.delete("customer_labels", {"contract": contract, "observed": {"$lt": microseconds(before)}})
+        forget_labels(self._database, contract, microseconds(before))
         return purged
 
     def label(self, labels: Sequence[Label]) -> Labelled:

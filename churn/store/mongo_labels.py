@@ -12,6 +12,7 @@ from churn.store.mongo_database import Document, MongoDatabase
 from churn.store.records import microseconds
 
 SHAPE = {"contract": 1, "customer_id": 1, "created": 1}
+LABEL_PAGE = 1_000
 
 
 def keep_labels(database: MongoDatabase, labels: Sequence[Label], retention_days: Mapping[str, int]) -> Labelled:
@@ -26,6 +27,19 @@ def keep_labels(database: MongoDatabase, labels: Sequence[Label], retention_days
     database.write_later("labels", by_id, "observed")
     database.write_later("customer_labels", by_customer, "observed")
     return outcome
+
+
+def forget_labels(database: MongoDatabase, contract: str, before: int) -> None:
+    """Drop what can label nothing any more, once the predictions created before that time are gone."""
+    database.delete("customer_labels", {"contract": contract, "observed": {"$lt": before}})
+    last = ""
+    while found := database.find(
+        "labels", {"_id": {"$gt": last}, "observed": {"$lt": before}}, {"_id": 1}, [("_id", 1)], LABEL_PAGE
+    ):
+        ids = [label["_id"] for label in found]
+        labelled = {row["_id"] for row in database.find("predictions", {"_id": {"$in": ids}}, {"_id": 1})}
+        database.delete("labels", {"_id": {"$in": [one for one in ids if one not in labelled]}})
+        last = ids[-1]
 
 
 def truths_of(database: MongoDatabase, rows: Sequence[Document]) -> Truths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from churn.contract import load_contract
 from churn.errors import WatchError
 from churn.prediction import Label, Prediction
+from churn.pseudonym import pseudonyms
 from monitoring.service import WatchService
 from monitoring.truth import PERFORMANCE_KIND, Truth, read_labels
 from monitoring.watch import Watch
+from tests.fakes import pseudonym_key
 
 RUN = "a" * 32
 
@@ -116,6 +120,33 @@ def test_rising_errors_are_concept_drift_which_no_estimate_sees(scene: Any) -> N
     assert registry.get_sample_value("churnwatch_estimate_error", {**labels, "metric": "auc"}) == estimate - true
 
 
+def unasked(contract: str) -> Callable[[str], str]:
+    raise AssertionError("labels by prediction id need no pseudonym")
+
+
+def test_labels_by_customer_find_the_pseudonyms_of_the_log(scene: Any, tmp_path: Path) -> None:
+    prediction = scene.send(1)[0]
+    pseudonym = pseudonyms(scene.bundle.contract, pseudonym_key)
+    named = {name: getattr(prediction, name) for name in prediction.__struct_fields__}
+    scene.store.save([Prediction(**named | {"prediction_id": "p-1", "customer_id": pseudonym("c-1")})])
+    file = tmp_path / "labels.csv"
+    file.write_text("customer_id,contract,churned\nc-1,credit_card,true\nc-2,credit_card,false\n")
+    watch = scene.watch()
+    watch.remember()
+
+    found = read_labels(file, scene.store, scene.clock(), lambda name: pseudonyms(watch.contract(name), pseudonym_key))
+
+    assert (found.matched, found.changed, found.unknown) == (1, 0, 1)
+
+
+def test_labels_of_a_contract_that_is_none_name_their_line(scene: Any, tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("customer_id,contract,churned\nc-1,unheard_of,true\n")
+
+    with pytest.raises(WatchError, match="line 2: unheard_of: no such contract"):
+        read_labels(file, scene.store, scene.clock(), lambda name: pseudonyms(load_contract(name), pseudonym_key))
+
+
 def test_a_csv_of_labels_comes_into_the_store(scene: Any, tmp_path: Path) -> None:
     sent = scene.send(3)
     file = tmp_path / "labels.csv"
@@ -125,7 +156,7 @@ def test_a_csv_of_labels_comes_into_the_store(scene: Any, tmp_path: Path) -> Non
         f"{sent[1].prediction_id},0,\n"
         "nobody,yes,2026-03-01\n"
     )
-    found = read_labels(file, scene.store, scene.clock())
+    found = read_labels(file, scene.store, scene.clock(), unasked)
 
     assert (found.matched, found.changed, found.unknown) == (2, 0, 1)
 
@@ -145,5 +176,5 @@ def test_a_wrong_file_of_labels_ends_with_a_sentence(scene: Any, tmp_path: Path,
     file.write_text(text)
 
     with pytest.raises(WatchError, match=r"labels\.csv") as raised:
-        read_labels(file, scene.store, scene.clock())
+        read_labels(file, scene.store, scene.clock(), unasked)
     assert sentence in str(raised.value)

@@ -255,6 +255,25 @@ def test_purge_deletes_what_is_older_and_its_labels(store: PredictionStore, cont
     assert list(store.labelled(contract, None, NOON - HOUR, NOON + 2 * HOUR)) == []
 
 
+def test_purge_deletes_labels_that_met_no_prediction_once_they_are_as_old(
+    store: PredictionStore, contract: str, make: Make
+) -> None:
+    orphan, kept = make("orphan"), make("kept", created_at=NOON + HOUR)
+    store.save([kept])
+    store.label(
+        [
+            Label(churned=True, observed_at=NOON, prediction_id=orphan.prediction_id),
+            Label(churned=True, observed_at=NOON, prediction_id=kept.prediction_id),
+            Label(churned=True, observed_at=NOON, customer_id="c-1", contract=contract),
+        ]
+    )
+    store.purge(contract, NOON + HOUR)
+    store.save([orphan, make("known", created_at=NOON, customer_id="c-1")])
+
+    found = [p.prediction_id for p, _ in store.labelled(contract, None, NOON - HOUR, NOON + 2 * HOUR)]
+    assert found == [kept.prediction_id]
+
+
 def test_a_label_by_id_joins_its_prediction_and_a_repeat_changes_nothing(
     store: PredictionStore, contract: str, make: Make
 ) -> None:
