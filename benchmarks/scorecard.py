@@ -1,7 +1,7 @@
 """Every named shift of the simulation, end to end: customers over HTTP, the real watch behind, what rang and how soon.
 
-`python -m benchmarks.scorecard` writes docs/scorecard.md. The model is fitted on simulated customers; its reference is others of them,
-as many as the watch wants, and those who are sent are others again.
+`python -m benchmarks.scorecard` writes docs/scorecard.md. The model is fitted on simulated customers; its reference
+is others of them, as many as the watch wants, and those who are sent are others again.
 """
 
 from __future__ import annotations
@@ -185,13 +185,15 @@ def page(rows: list[dict[str, Any]]) -> str:
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return (
         "# Scorecard: every named shift, through the HTTP service and the real watch\n\n"
-        f"`python -m benchmarks.scorecard`, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {platform.machine()}, "
-        f"Python {platform.python_version()}.\n"
-        f"{ROWS:,} simulated customers a run over HTTP at {RATE:.0f} a second, the shift from row {ONSET:,} on; windows of\n"
+        f"`python -m benchmarks.scorecard`, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, "
+        f"{platform.machine()}, Python {platform.python_version()}.\n"
+        f"{ROWS:,} simulated customers a run over HTTP at {RATE:.0f} a second, the shift from row {ONSET:,} on; "
+        "windows of\n"
         f"{WINDOW_ROWS} predictions, reference {REFERENCE_ROWS:,} rows, the pager's rule two windows in a row.\n\n"
         "`found after rows` counts from the onset to the end of the first window in which a planted column drifts or\n"
         "fails a check, `seconds` to its verdict. A joint change shows in no column: it rings as `joint`. Concept\n"
-        "drift needs labels. `label_delay` changes nothing that could be found, so nothing should ring. A level that gains ten\n"
+        "drift needs labels. `label_delay` changes nothing that could be found, so nothing should ring. A level "
+        "that gains ten\n"
         "points is near to chance in 200 rows, and found in a window of 1,000 (docs/drift.md).\n\n"
         f"{table}"
     )
