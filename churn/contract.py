@@ -20,6 +20,8 @@ from churn.positional import read_positional
 
 LINE_AS_ID = "#line"
 """As `source.id`: the file names nobody, so a row is known by the line it stands on."""
+PSEUDONYMISED = "customer_id"
+"""The one field that names a person; features are what the model sees, so a pseudonym of them would be no use."""
 CONTRACTS_FOLDER = Path(__file__).resolve().parent.parent / "contracts"
 
 
@@ -154,6 +156,10 @@ def _read(reader: TableReader, text: str, sha256: str) -> Contract:
     name = reader.text("name")
     if name and not name.replace("_", "").isalnum():
         reader.problem(f"name='{name}': expected letters, digits and _ only (it names buckets' folders and models)")
+    pseudonymise = reader.words("pseudonymise")
+    for field_name in pseudonymise:
+        if field_name != PSEUDONYMISED:
+            reader.problem(f"pseudonymise: '{field_name}' cannot be; only {PSEUDONYMISED} can; drop other names")
     target = _read_target(source.table("target"))
     id_column = source.text("id")
     for column, role in ((target.column, "source.target.column"), (id_column, "source.id")):
@@ -170,7 +176,7 @@ def _read(reader: TableReader, text: str, sha256: str) -> Contract:
         drop=drop,
         missing_spellings=frozenset(source.words("missing")) | {""},
         retention_days=int(reader.number("retention_days", 400, minimum=1)),
-        pseudonymise=reader.words("pseudonymise"),
+        pseudonymise=pseudonymise,
         positional=read_positional(reader, features),
         warnings=tuple(read_expectation(table, features) for table in reader.rows("warnings")),
         text=text,

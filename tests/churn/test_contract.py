@@ -87,6 +87,10 @@ def test_every_problem_is_named_at_once_with_its_place() -> None:
         (('"basic", "plus"', '"plus", "plus"'), "a level stands there twice"),
         (("Yes = true", "Yes = 'maybe'"), "'Yes' leads to 'maybe', which is none of its levels"),
         (('AGE = "age"', 'AGE = "agee"'), "source.rename: 'AGE' leads to 'agee', which is no feature"),
+        (
+            ('name = "small"', 'name = "small"\npseudonymise = ["customer_id", "age"]'),
+            "pseudonymise: 'age' cannot be; only customer_id can",
+        ),
         (('column = "LEFT"', 'column = "plan"'), "it is a feature too; a model must not see it"),
         (('name = "small"', 'name = "../small"'), "name='../small': expected letters, digits and _ only"),
         (("required = true", "required = 1"), "features.age.required=1: expected true or false"),
