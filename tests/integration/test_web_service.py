@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +24,12 @@ from churn.store import open_store
 from tests.fake_mlflow import FakeMlflow
 from tests.fakes import make_bundle, random_customers, records
 from tests.services import free_port
+from tests.tcp_proxy import Proxy
 from tests.web_process import Senders, WebProcess, eventually, fill_cache
 
 pytestmark = pytest.mark.integration
 
+OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "6"))
 KILLS = int(os.environ.get("KILLS", "20"))
 
 
@@ -229,6 +232,52 @@ def test_while_the_store_is_away_answers_go_on_and_then_it_gets_them_all(
         assert (ready["ready"], ready["store"]["ok"]) == (True, False)
         assert waiting > 200
         assert len(stored_ids(home, ids)) == len(ids)
+
+
+@pytest.fixture
+def mongodb() -> Iterator[tuple[Proxy, str]]:
+    """A proxy in front of MongoDB, and an address of a database of our own through it."""
+    address = os.environ.get("MONGODB_URI")
+    if not address:
+        pytest.skip("MONGODB_URI is not set: no MongoDB to cut off")
+    from pymongo import MongoClient
+
+    host, _, port = address.removeprefix("mongodb://").strip("/").partition(":")
+    proxy, name = Proxy(host, int(port or 27017)), f"churnwatch_test_{uuid.uuid4().hex[:8]}"
+    yield proxy, f"mongodb://127.0.0.1:{proxy.port}/{name}?directConnection=true"
+    proxy.close()
+    with MongoClient[dict[str, Any]](address) as client:
+        client.drop_database(name)
+
+
+def test_an_outage_of_mongodb_costs_no_request_and_no_record(
+    home: Path, bundle: Bundle, customers: list[dict[str, Any]], mongodb: tuple[Proxy, str]
+) -> None:
+    proxy, address = mongodb
+    with WebProcess(home, bundle.run_id, STORE_URL=address, STORE_TIMEOUT_SECONDS="15") as web:
+        with Senders(web.port, customers, 4, pause=0.02) as senders:
+            time.sleep(OUTAGE_SECONDS / 4)
+            before = len(senders.seconds)
+            proxy.cut()
+            time.sleep(OUTAGE_SECONDS)
+            during = len(senders.seconds)
+            waiting = web.metric("churnwatch_journal_waiting")
+            proxy.is_up = True
+            drained = eventually(lambda: web.metric("churnwatch_journal_waiting") < waiting / 10, OUTAGE_SECONDS + 10)
+        ids = [answer["prediction_id"] for answer in senders.answers]
+        assert eventually(lambda: web.metric("churnwatch_journal_waiting") == 0)
+        store = open_store(address)
+        found = store.get_many(ids)
+        store.close()
+
+    assert (senders.refusals, senders.cut) == ([], 0)
+    assert waiting > (during - before) / 2
+    assert drained
+    assert len(found) == len(set(ids)) == len(ids)
+    quiet, outage = (
+        1e3 * sorted(part)[int(0.99 * len(part))] for part in (senders.seconds[:before], senders.seconds[before:during])
+    )
+    print(f"p99 {quiet:.1f} ms before, {outage:.1f} ms during {OUTAGE_SECONDS:.0f} s without a store")
 
 
 def test_a_journal_at_its_limit_answers_503_and_recovers_by_itself(
