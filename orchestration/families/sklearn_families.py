@@ -57,17 +57,17 @@ class RandomForestFamily(_OneSize):
 
     name = "random_forest"
     space: Mapping[str, Dimension] = {
-        "n_estimators": Dimension("integer", 50, 200),
+        "n_estimators": Dimension("integer", 40, 150),
         "max_depth": Dimension("integer", 6, 16),
         "min_samples_leaf": Dimension("integer", 1, 20),
-        "max_features": Dimension("uniform", 0.15, 0.7),
+        "max_features": Dimension("uniform", 0.15, 0.5),
         "smoothing": Dimension("log_uniform", 0.1, 10.0),
     }
     start: Mapping[str, float] = {
-        "n_estimators": 100,
+        "n_estimators": 80,
         "max_depth": 14,
         "min_samples_leaf": 2,
-        "max_features": 0.4,
+        "max_features": 0.35,
         "smoothing": 0.5,
     }
 
