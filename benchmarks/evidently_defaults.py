@@ -20,20 +20,22 @@ def drifted_columns(contract: Contract, reference: pd.DataFrame, window: pd.Data
     numbers = [feature.name for feature in contract.features if feature.is_numeric] + [SCORE]
     categories = [feature.name for feature in contract.features if not feature.is_numeric] + [CLASS]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
-    data = [Dataset.from_pandas(_plain(side[numbers + categories]), definition) for side in (window, reference)]
+    data = [
+        Dataset.from_pandas(_plain(side[numbers + categories], numbers), definition) for side in (window, reference)
+    ]
     snapshot = Report([DataDriftPreset()], include_tests=False).run(*data)
     return [entry["config"]["column"] for entry in snapshot.dict()["metrics"] if _drifted(entry)]
 
 
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Nulls as Evidently knows them."""
-    objects = {
-        name: frame[name].astype(object).where(frame[name].notna(), None)
+def _plain(frame: pd.DataFrame, numbers: list[str]) -> pd.DataFrame:
+    """Numbers as floats, the rest with nulls as Evidently knows them."""
+    columns = {
+        name: pd.to_numeric(frame[name]).astype(float)
+        if name in numbers
+        else frame[name].astype(object).where(frame[name].notna(), None)
         for name in frame
-        if frame[name].dtype.kind not in "ifb"
     }
-    numbers = {name: frame[name].astype(float) for name in frame if frame[name].dtype.kind in "if"}
-    return frame.assign(**objects, **numbers).reset_index(drop=True)
+    return frame.assign(**columns).reset_index(drop=True)
 
 
 def _drifted(entry: dict[str, Any]) -> bool:
