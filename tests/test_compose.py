@@ -204,7 +204,15 @@ def test_every_user_of_mongodb_is_a_service_with_rights_on_named_collections() -
 
     assert re.findall(r"^  (\w+): \[CHECK", script, re.MULTILINE) == ["web", "stream", "watch", "report", "train"]
     assert "readWrite" not in script
-    assert '"remove"' not in script
+    assert script.count('"remove"') == 1
+    assert re.findall(r"^  (\w+): .*REMOVE", script, re.MULTILINE) == ["watch"]
+
+
+@needs_compose
+def test_every_room_that_meets_ids_of_customers_has_the_one_key_of_pseudonyms(services: dict[str, Any]) -> None:
+    sources = {name: {secret["source"] for secret in one.get("secrets", ())} for name, one in services.items()}
+
+    assert {name for name, some in sources.items() if "pseudonym_key" in some} == {"web", "stream", "train", "watch"}
 
 
 def dockerfile() -> str:

@@ -9,12 +9,14 @@ const ADD = ["find", "insert"];
 const CHANGE = ["find", "insert", "update"];
 // What PredictionStore.check() does at a service's start: create indexes that are absent, write and read one document.
 const CHECK = {checks: CHANGE, predictions: ["createIndex"], labels: ["createIndex"], documents: ["createIndex"]};
+const REMOVE = ["remove"];
 const LABEL = {predictions: READ, labels: CHANGE, customer_labels: CHANGE};
 
 const services = {
   web: [CHECK, LABEL, {predictions: ADD, customers: READ}],
   stream: [CHECK, {predictions: ADD, shards: CHANGE, documents: CHANGE}],
-  watch: [CHECK, LABEL, {documents: CHANGE}],
+  // Whose retention is over, the watch deletes. Nobody else may delete anything.
+  watch: [CHECK, LABEL, {documents: CHANGE}, {predictions: REMOVE, labels: REMOVE, customer_labels: REMOVE}],
   report: [CHECK, {predictions: READ, labels: READ, customer_labels: READ, documents: CHANGE}],
   train: [CHECK, {predictions: READ, labels: READ, customer_labels: READ, customers: CHANGE, documents: CHANGE}],
 };
