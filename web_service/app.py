@@ -19,6 +19,7 @@ from churn.store.interface import PredictionStore
 from web_service.by_id import records_by_id
 from web_service.explain import explain
 from web_service.feedback import labels_of
+from web_service.front import ALIVE
 from web_service.gate import CLIENT, Gate
 from web_service.pages import Page, Pages
 from web_service.problems import MEDIA_TYPE, Problem, of_error
@@ -94,7 +95,7 @@ def _add_feedback(app: Flask, parts: Parts) -> None:
 def _add_state(app: Flask, parts: Parts) -> None:
     @app.get("/health")
     def health() -> Response:
-        return json_response(b'{"status":"alive"}')
+        return json_response(ALIVE)
 
     @app.get("/ready")
     def ready() -> Response:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
+from churn.metrics import WebMetrics
 from churn.prediction import Prediction, answer_json
 from web_service.bridge import Answer, WSGIBridge
 from web_service.gate import Gate
@@ -22,6 +23,7 @@ from web_service.service import Plain, PredictionService
 from web_service.strict_json import parse
 
 HEADERS = [("content-type", "application/json")]
+ALIVE = b'{"status":"alive"}'
 PLAIN_BYTES = 1 << 16
 """Larger bodies are lists in all but name: Flask's threads take them, so that they hold nobody up here."""
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
@@ -65,6 +67,7 @@ class Front:
         gate: Gate,
         bridge: WSGIBridge,
         threads: Executor,
+        metrics: WebMetrics,
         body_limit: int,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
@@ -72,6 +75,8 @@ class Front:
         self._gate = gate
         self._bridge = bridge
         self._threads = threads
+        self._count_health = metrics.requests.labels("/health", "200").inc
+        self._count_plain = metrics.requests.labels("/predict", "200").inc
         self._body_limit = body_limit
         self._on_close = on_close
         self._groups = Groups(service.predict_group)
@@ -88,8 +93,13 @@ class Front:
             body = await exchange()
             found = await self._answer(body)
             if found is not None:
+                self._count_plain()
                 exchange.response_bytes(200, HEADERS, found)
                 return
+        elif scope.path == "/health" and scope.method == "GET":
+            self._count_health()  # here, since threads may all be waiting for a store that is away: alive all the same
+            exchange.response_bytes(200, HEADERS, ALIVE)
+            return
         else:
             body = await self._bounded_body(exchange, length)
         status, headers, payload = await self._through_flask(scope, body)

@@ -77,14 +77,20 @@ class Readiness:
         return {"ok": True}
 
     def _store_state(self) -> dict[str, Any]:
-        """Looked at now and then and by one thread only: a probe a second must not lean on a store that is down."""
-        with self._looking:
-            now = self._monotonic()
-            if self._store_seen is None or now - self._store_seen[0] >= self._store_every_seconds:
-                try:
-                    self._store.check()
-                    state: dict[str, Any] = {"ok": True}
-                except StoreUnavailable as error:
-                    state = {"ok": False, "reason": f"answers wait in the journal; {error}"}
-                self._store_seen = (self._monotonic(), state)
-            return self._store_seen[1]
+        """Looked at now and then and by one thread only; the others get what was last seen, and nobody waits twice."""
+        if self._looking.acquire(blocking=False):
+            try:
+                now = self._monotonic()
+                if self._store_seen is None or now - self._store_seen[0] >= self._store_every_seconds:
+                    state = self._look()
+                    self._store_seen = self._monotonic(), state
+            finally:
+                self._looking.release()
+        return self._store_seen[1] if self._store_seen else {"ok": False, "reason": "being looked at"}
+
+    def _look(self) -> dict[str, Any]:
+        try:
+            self._store.check()
+        except StoreUnavailable as error:
+            return {"ok": False, "reason": f"answers wait in the journal; {error}"}
+        return {"ok": True}

@@ -103,11 +103,12 @@ class Worker:
         self.totals = WorkerTotals(registry, plan.run_folder, of_the_host, service.tally.flush)
         readiness = Readiness(self.model, JournalProbe(plan.journal.journal_dir, lambda: service.refusal), self.store)
         gate = _gate(plan)
+        web_metrics = WebMetrics(registry)
         app = create_app(
             Parts(
                 service=service,
                 gate=gate,
-                metrics=WebMetrics(registry),
+                metrics=web_metrics,
                 store=self.store,
                 render_metrics=self.totals.render,
                 readiness=readiness.check,
@@ -116,7 +117,7 @@ class Worker:
         )
         self.threads = ThreadPoolExecutor(plan.web.web_threads, "flask")
         bridge = WSGIBridge(app)
-        self.front = Front(service, gate, bridge, self.threads, plan.web.web_max_body_bytes, self.close)
+        self.front = Front(service, gate, bridge, self.threads, web_metrics, plan.web.web_max_body_bytes, self.close)
         self.shipper.start()
         self.totals.start()
         if self.watch is not None:

@@ -11,8 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from churn.errors import JournalFull
+from churn.metrics import WebMetrics
 from web_service.bridge import WSGIBridge
 from web_service.front import Front, Groups
 from web_service.gate import Gate
@@ -80,9 +82,14 @@ def post(body: bytes, content_type: str = JSON, path: str = "/predict", length: 
 
 
 @pytest.fixture
-def front(service: Any, make_app: Any) -> Iterator[Front]:
+def web_metrics() -> WebMetrics:
+    return WebMetrics(CollectorRegistry())
+
+
+@pytest.fixture
+def front(service: Any, make_app: Any, web_metrics: WebMetrics) -> Iterator[Front]:
     with ThreadPoolExecutor(2) as threads:
-        yield Front(service, Gate(), WSGIBridge(make_app()), threads, body_limit=100_000)
+        yield Front(service, Gate(), WSGIBridge(make_app()), threads, web_metrics, body_limit=100_000)
 
 
 def media_type(headers: Sequence[tuple[str, str]]) -> str:
@@ -124,14 +131,25 @@ def test_an_idempotency_key_that_is_not_ascii_is_refused_not_ignored(
     assert journal.payloads == []
 
 
-def test_a_plain_prediction_does_not_pass_flask(service: Any, customer: dict[str, Any], journal: Any) -> None:
-    front = Front(service, Gate(), WSGIBridge(None), None, body_limit=100_000)  # type: ignore[arg-type]
+def test_a_plain_prediction_does_not_pass_flask(
+    service: Any, customer: dict[str, Any], journal: Any, web_metrics: WebMetrics
+) -> None:
+    front = Front(service, Gate(), WSGIBridge(None), None, web_metrics, body_limit=100_000)  # type: ignore[arg-type]
     body = json.dumps(customer).encode()
 
     exchange = asyncio.run(ask(front, post(body), body))
 
     assert exchange.status == 200
     assert json.loads(exchange.payload)["prediction_id"] == journal.predictions[0].prediction_id
+    assert web_metrics.requests.labels("/predict", "200")._value.get() == 1
+
+
+def test_the_service_is_alive_though_no_thread_is_free(front: Front, make_app: Any) -> None:
+    front._threads = None  # type: ignore[assignment]
+
+    exchange = asyncio.run(ask(front, scope("GET", "/health"), b""))
+
+    assert (exchange.status, exchange.payload) == (200, make_app().test_client().get("/health").data)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +169,9 @@ def test_what_is_not_plain_is_answered_all_the_same(front: Front, customer: dict
 
 
 def test_other_routes_are_flasks(front: Front) -> None:
-    exchange = asyncio.run(ask(front, scope("GET", "/health"), b""))
+    exchange = asyncio.run(ask(front, scope("GET", "/ready"), b""))
 
-    assert (exchange.status, exchange.payload) == (200, b'{"status":"alive"}')
+    assert (exchange.status, exchange.payload) == (200, b'{"ready":true}')
 
 
 def test_a_body_without_length_is_read_no_further_than_the_limit(front: Front) -> None:

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from churn.bundle import Bundle
 from churn.journal import Idempotency, Journal, Shipper
-from churn.metrics import AnswerMetrics, ModelMetrics
+from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics
 from churn.serving import ServingModel
 from churn.store.interface import PredictionStore
 from tests.fakes import pseudonym_key
@@ -147,8 +147,9 @@ async def ask(front: Front, fuzzer: Fuzzer, count: int) -> tuple[Counter[int], i
 
 
 def fuzz(worker: Any, make_app: Any, customers: list[dict[str, Any]], count: int, seed: int) -> None:
+    bridge = WSGIBridge(make_app(service=worker.service))
     with ThreadPoolExecutor(2) as threads:
-        front = Front(worker.service, Gate(), WSGIBridge(make_app(service=worker.service)), threads, body_limit=100_000)
+        front = Front(worker.service, Gate(), bridge, threads, WebMetrics(CollectorRegistry()), body_limit=100_000)
         statuses, answered = asyncio.run(ask(front, Fuzzer(customers, seed), count))
     while worker.journal.stats().waiting:
         worker.shipper.ship_once()
