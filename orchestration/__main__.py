@@ -8,6 +8,7 @@ from pathlib import Path
 
 from churn.errors import ChurnwatchError
 from orchestration import commands, release_commands
+from orchestration.infer import command as infer
 from orchestration.promotion import PromotionRefused
 
 
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     tune.add_argument("--no-progress", action="store_true", help="no progress bar")
     tune.set_defaults(run=commands.tune)
 
+    infer.add_parser(parts)
     for part in (ingest, tune, *release_commands.add_parsers(parts)):
         part.add_argument("--contract", default="credit_card", help="name of a contract, or the path of a .toml file")
         part.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
