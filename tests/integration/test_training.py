@@ -27,6 +27,7 @@ from churn.pseudonym import pseudonyms, read_key
 from churn.registry import Registry
 from churn.split import split
 from churn.store import open_store
+from orchestration.families import HOMES
 from simulation.stage import Stage, StageSettings, environment, start_aws, start_mlflow, start_prefect
 from tests.fakes import DATA
 
@@ -102,7 +103,7 @@ def ingested(servers: Servers) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def tuned(servers: Servers, ingested: dict[str, Any]) -> dict[str, Any]:
-    return servers.succeed("tune", "--version", ingested["version"], "--trials", "3")
+    return servers.succeed("tune", "--version", ingested["version"], "--trials", "5")
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_a_good_model_is_found_and_registered_as_challenger(
 
     assert (model.run_id, model.digest, model.contract) == (tuned["run_id"], tuned["digest"], "credit_card")
     assert model.contract_sha256 == credit_card.sha256
-    assert tuned["trials"] == 3
+    assert tuned["trials"] == 5
     assert tuned["test_auc"] >= (0.985 if REAL.is_file() else 0.9)
 
 
@@ -147,9 +148,10 @@ def test_every_trial_is_a_nested_run_with_a_bundle(servers: Servers, tuned: dict
     )
     registry = Registry(servers.tracking_uri)
 
-    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    assert [run.info.status for run in runs] == ["FINISHED"] * 5
     assert runs[0].info.run_id == tuned["run_id"]
-    assert len({registry.resolve(run.info.run_id, "").digest for run in runs}) == 3
+    assert len({registry.resolve(run.info.run_id, "").digest for run in runs}) == 5
+    assert {run.data.params["family"] for run in runs} == set(HOMES)  # each has its start among the first trials
     assert {"cv_log_loss", "validation_auc", "threshold", "fit_seconds"} <= set(runs[1].data.metrics)
     assert "test_auc" in runs[0].data.metrics
     assert "test_auc" not in runs[1].data.metrics  # the test rows are for the best alone
@@ -159,32 +161,48 @@ def test_every_trial_is_a_nested_run_with_a_bundle(servers: Servers, tuned: dict
 def test_mlflow_answers_as_we_do_where_nothing_of_this_project_is(
     servers: Servers, tuned: dict[str, Any], served: Bundle, tmp_path: Path
 ) -> None:
-    """The logged model brings its own code: this process starts in another folder and cannot import the repository."""
+    """Every family. A logged model brings its own code: this process starts in another folder and cannot import the
+    repository."""
     frame = servers.features().read("credit_card", tuned["features_version"])
     records = frame_records(frame, served.contract.feature_names)
     (tmp_path / "records.json").write_text(json.dumps(records))
+    registry = Registry(servers.tracking_uri)
+    bundles = [open_model(run_id, "", registry, servers.folder / "cache") for run_id in nested_runs(servers, tuned)]
     program = (
         "import json, sys, mlflow\n"
-        "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
-        "assert model.metadata.signature is not None\n"
-        "print(json.dumps(model.predict(json.load(open('records.json'))).tolist()))"
+        "records = json.load(open('records.json'))\n"
+        "for run_id in sys.argv[1:]:\n"
+        "    model = mlflow.pyfunc.load_model(f'runs:/{run_id}/model')\n"
+        "    assert model.metadata.signature is not None\n"
+        "    print(json.dumps(model.predict(records).tolist()))\n"
+        "assert not {'lightgbm', 'sklearn.ensemble', 'sklearn.tree'} & set(sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, f"runs:/{tuned['run_id']}/model"],
+        [sys.executable, "-c", program, *(bundle.run_id for bundle in bundles)],
         env={**servers.stage.environment, "PYTHONPATH": "", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "False"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
 
-    theirs = np.array(json.loads(done.stdout.splitlines()[-1]))
-    encoder = served.encoder
-    ours = served.probabilities(encoder.matrix([encoder.clean(record) for record in records]))
-    assert len(theirs) == len(records)
-    assert np.abs(ours - theirs).max() <= 1e-6
+    assert {bundle.model.family for bundle in bundles} == set(HOMES)
+    for bundle, line in zip(bundles, done.stdout.splitlines()[-len(bundles) :], strict=True):
+        theirs, encoder = np.array(json.loads(line)), bundle.encoder
+        ours = bundle.probabilities(encoder.matrix([encoder.clean(record) for record in records]))
+        assert len(theirs) == len(records)
+        assert np.abs(ours - theirs).max() <= 1e-6
+
+
+def nested_runs(servers: Servers, tuned: dict[str, Any]) -> list[str]:
+    import mlflow
+
+    client = mlflow.MlflowClient(servers.tracking_uri)
+    experiment = client.get_run(tuned["parent_run_id"]).info.experiment_id
+    runs = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{tuned['parent_run_id']}'")
+    return [run.info.run_id for run in runs]
 
 
 def test_the_references_scores_are_spread_as_the_served_ones(
@@ -203,11 +221,11 @@ def test_the_references_scores_are_spread_as_the_served_ones(
 def test_an_artifact_altered_in_mlflow_is_refused(servers: Servers, tuned: dict[str, Any], tmp_path: Path) -> None:
     registry = Registry(servers.tracking_uri)
     model = registry.resolve(tuned["run_id"], "credit_card")
-    (stored,) = servers.folder.glob(f"mlflow/artifacts/*/models/{model.model_id}/artifacts/artifacts/bundle/model.ubj")
+    (stored,) = servers.folder.glob(f"mlflow/artifacts/*/models/{model.model_id}/artifacts/artifacts/bundle/model.*")
     kept = shutil.copy(stored, tmp_path / "kept")
     stored.write_bytes(stored.read_bytes()[:-1] + b"!")
     try:
-        with pytest.raises(BundleRefused, match=r"model.ubj has sha256 .* it was altered"):
+        with pytest.raises(BundleRefused, match=r"model\.\w+ has sha256 .* it was altered"):
             open_model(tuned["run_id"], "credit_card", registry, tmp_path / "cache")
     finally:
         shutil.copy(kept, stored)
