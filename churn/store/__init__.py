@@ -18,8 +18,8 @@ def open_store(
     """The store at `sqlite:///path` (four slashes for an absolute one) or `mongodb://host:port/database`.
 
     Connects when first used; call `check()` at start to learn early what is wrong. `retention_days` (by contract)
-    lets MongoDB expire predictions by itself; whoever keeps SQLite tidy calls `purge`. Open one per process, after
-    any fork. Raises StoreUnavailable for an address that names no store.
+    lets MongoDB expire predictions by itself; the watch purges both homes besides. Open one per process, after any
+    fork. Raises StoreUnavailable for an address that names no store.
     """
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
