@@ -26,11 +26,15 @@ from monitoring.windows import Position
 
 PERFORMANCE_KIND = "performance"
 WINDOWS_A_POLL = 5
-"""Judged windows whose labels are looked at again in one poll, in turn: the cost of a poll stays small."""
+"""Judged windows whose labels are looked at again in one poll, in turn."""
+ROWS_A_POLL = 100_000
+"""Rows that a poll may go through for labels on average, less than a tenth of a second: large windows wait longer."""
 WINDOWS_LOOKED_AFTER = 60
 """Newest windows of a run whose labels are still awaited."""
 LABELS_REPLAYED = 20_000
 """Newest labels of a run that concept drift is looked for in, about a second of work when new ones came."""
+ROWS_REPLAYED = 2_000_000
+"""Rows of newest windows in which those labels are looked for."""
 LABEL_BATCH = 1_000
 
 Run = tuple[str, str]
@@ -53,18 +57,24 @@ class Truth:
         self._store = store
         self._decision_of = decision_of
         self._turns: dict[Run, int] = {}
+        self._rows_ahead = 0
         self._known: dict[str, Performance] = {}
         self._concepts: dict[Run, ConceptShift | None] = {}
 
     def look(self, runs: Iterable[RunState]) -> None:
         """Restate a few windows of each run; look for concept drift where labels changed. Raises StoreUnavailable."""
-        for run in runs:
+        self._rows_ahead = max(0, self._rows_ahead - ROWS_A_POLL)
+        for run in sorted(runs, key=lambda run: self._turns.get((run.contract, run.model_run_id), 0)):
             windows = run.recent[-WINDOWS_LOOKED_AFTER:]
+            if self._rows_ahead > ROWS_A_POLL:
+                return  # the longest waiting run is first next time
             if not windows:
                 continue
             key = (run.contract, run.model_run_id)
             turn = self._turns.get(key, 0)
             some = [windows[(turn + step) % len(windows)] for step in range(min(WINDOWS_A_POLL, len(windows)))]
+            while len(some) > 1 and sum(judged.verdict.rows for judged in some) > ROWS_A_POLL:
+                some.pop()
             self._turns[key] = turn + len(some)
             changed = [self._restate(judged) for judged in some]
             if any(changed) or key not in self._concepts:
@@ -81,6 +91,7 @@ class Truth:
     def _restate(self, judged: Judged) -> bool:
         """Whether the window's figures are others than before."""
         key = judged.window.key
+        self._rows_ahead += judged.verdict.rows
         performance = realised_of(self._store, judged, self._decision_of)
         if performance.rows == 0 or self._known.get(key) == performance:
             return False
@@ -89,8 +100,15 @@ class Truth:
         return True
 
     def _concept(self, windows: list[Judged]) -> ConceptShift | None:
-        pairs = [pair for judged in windows for pair in labelled(self._store, judged)][-LABELS_REPLAYED:]
-        shifts = find_concept_shifts(prediction.churn != label.churned for prediction, label in pairs)
+        errors: list[bool] = []
+        rows = 0
+        for judged in reversed(windows):
+            if len(errors) >= LABELS_REPLAYED or rows >= ROWS_REPLAYED:
+                break
+            rows += judged.verdict.rows
+            errors[:0] = [prediction.churn != label.churned for prediction, label in labelled(self._store, judged)]
+        self._rows_ahead += rows
+        shifts = find_concept_shifts(errors[-LABELS_REPLAYED:])
         return shifts[-1] if shifts and shifts[-1].worse else None
 
 

@@ -147,6 +147,22 @@ def test_labels_of_a_contract_that_is_none_name_their_line(scene: Any, tmp_path:
         read_labels(file, scene.store, scene.clock(), lambda name: pseudonyms(load_contract(name), pseudonym_key))
 
 
+def test_labels_of_every_run_are_looked_for_in_turn(scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one poll may go through the rows of one window only, each run still gets its turn."""
+    monkeypatch.setattr("monitoring.truth.ROWS_A_POLL", 150)
+    sent = {run: scene.send(200, run=run) for run in (RUN, "b" * 32, "c" * 32)}
+    scene.clock.advance(10)
+    watch = scene.watch()
+    watch.poll()
+    truth = Truth(scene.store, watch.decision)
+    for predictions in sent.values():
+        label(scene, predictions)
+    for _ in range(12):
+        truth.look(watch.runs.values())
+
+    assert [truth.of(run) is not None for run in watch.runs.values()] == [True] * 3
+
+
 def test_a_csv_of_labels_comes_into_the_store(scene: Any, tmp_path: Path) -> None:
     sent = scene.send(3)
     file = tmp_path / "labels.csv"
