@@ -9,28 +9,24 @@ and the log keeps the first record.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
 import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from zlib import crc32
 
 import msgspec
 
-from churn.errors import JournalFull, StoreUnavailable
+from churn.errors import StoreUnavailable
 from churn.journal.folder import worker_paths
+from churn.journal.key_locks import KeyLocks
 from churn.journal.segment import Record, SegmentReader, segment_name, segment_numbers
 from churn.journal.telling import tell
 from churn.prediction import Prediction, from_json
 
-BUCKETS = 64
 LOCK_SECONDS = 10.0
-LONGEST_NAP_SECONDS = 0.01
 STORE_RETRY_SECONDS = 2.0
 
 Find = Callable[[Sequence[str]], Mapping[str, Prediction]]
@@ -53,7 +49,7 @@ class Idempotency:
         self._lock_seconds = lock_seconds
         self._store_retry_seconds = store_retry_seconds
         self._monotonic = monotonic
-        self._buckets = [_Bucket(directory / "keys" / f"{number:02d}") for number in range(BUCKETS)]
+        self._locks = KeyLocks(directory / "keys" / "locks", monotonic)
         self._journals = _Journals(directory)
         self._ask_store_at = 0.0
 
@@ -63,10 +59,7 @@ class Idempotency:
 
         Nobody else on this host answers these ids meanwhile. Raises JournalFull when another worker holds one of
         them for too long."""
-        give_up = self._monotonic() + self._lock_seconds
-        with ExitStack() as held:
-            for number in sorted({crc32(prediction_id.encode()) % BUCKETS for prediction_id in prediction_ids}):
-                held.enter_context(self._buckets[number].held(give_up, self._monotonic))
+        with self._locks.held(prediction_ids, self._lock_seconds):
             yield self._first_answers(prediction_ids)
 
     def _first_answers(self, prediction_ids: Sequence[str]) -> dict[str, Prediction]:
@@ -80,56 +73,6 @@ class Idempotency:
                 self._ask_store_at = self._monotonic() + self._store_retry_seconds
                 tell("warning", "keys_not_looked_up_in_store", reason=str(error), ids=len(missing))
         return found
-
-
-class _Bucket:
-    """A lock for a share of all keys: among threads, and by a file among processes."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._file: int | None = None
-
-    @contextmanager
-    def held(self, give_up: float, monotonic: Callable[[], float]) -> Iterator[None]:
-        if not self._lock.acquire(timeout=max(0.0, give_up - monotonic())):
-            raise _busy()
-        try:
-            file = self._open()
-            _lock_file(file, give_up, monotonic)
-            try:
-                yield
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)
-        finally:
-            self._lock.release()
-
-    def _open(self) -> int:
-        if self._file is None:
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError as error:
-                raise JournalFull(f"the journal cannot lock a key: {error}") from error
-        return self._file
-
-
-def _lock_file(file: int, give_up: float, monotonic: Callable[[], float]) -> None:
-    """flock has no time limit of its own; a paused worker must not hold up others for ever."""
-    nap = 0.0005
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if monotonic() >= give_up:
-                raise _busy() from None
-            time.sleep(nap)
-            nap = min(2 * nap, LONGEST_NAP_SECONDS)
-
-
-def _busy() -> JournalFull:
-    return JournalFull("another worker has been answering this key for too long: try again")
 
 
 class _Journals:
