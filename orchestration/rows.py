@@ -7,7 +7,7 @@ import csv
 import gzip
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def _guarded(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
+def _guarded(path: Path, rows: Iterator[Row]) -> Generator[Row, None, None]:
     try:
         yield from rows
     except UnicodeDecodeError as error:

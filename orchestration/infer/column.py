@@ -142,8 +142,8 @@ def separation(column: Column, positive: Flags) -> float:
 
     Levels are taken in the order of their share of leavers; numbers in their own order, in either direction.
     """
-    left = np.bincount(column.codes, weights=positive, minlength=len(column.texts))
-    stayed = column.counts - left
+    left: Floats = np.bincount(column.codes, weights=positive, minlength=len(column.texts)).astype(np.float64)
+    stayed = column.counts.astype(np.float64) - left
     missing = column.is_missing
     by_missing = _auc(
         np.array([left[~missing].sum(), left[missing].sum()]), np.array([stayed[~missing].sum(), stayed[missing].sum()])

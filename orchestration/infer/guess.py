@@ -30,7 +30,7 @@ MOSTLY_MISSING = 0.6
 CUSTOMER_NAME = re.compile(
     r"(customer|client|user|member|account|acct|subscriber|cust)[ _]*(id|no|num|number|code|key)?$"
 )
-ID_NAME = re.compile(r"(^|[ _])(id|uuid|guid|key|code|no|num|number)$|(customer|client|user|member|account)")
+ID_NAME = re.compile(r"(^|[ _])(id|uuid|guid|key|code|ref|no|num|number)$|(customer|client|user|member|account)")
 POSITIVE = {"yes", "y", "true", "t", "1"}
 POSITIVE_PARTS = ("churn", "attrit", "exit", "left", "leave", "lost", "cancel", "inactive", "gone")
 TRUTH = {"yes": True, "y": True, "true": True, "t": True, "1": True}
@@ -191,7 +191,11 @@ def _describe(kept: Kept, missing: dict[str, list[str]]) -> None:
         _describe_number(kept, missing)
     else:
         _describe_levels(kept)
-    if not column.missing and not (kept.entries["type"] in ("number", "integer") and column.no_numbers):
+    if kept.entries["type"] in ("number", "integer"):
+        has_others = bool(column.no_numbers)
+    else:
+        has_others = column.distinct > MOST_LEVELS
+    if not column.missing and not has_others:
         kept.entries["required"] = True
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestration.infer.column import Column, Floats
 
@@ -29,24 +28,25 @@ def exact_sums(columns: Sequence[Column]) -> dict[str, str]:
     found: dict[str, str] = {}
     for last in (i for i, column in enumerate(numeric) if column.distinct >= FEWEST_IN_SUM):
         for first in range(last):
-            for second in range(first + 1, last):
-                sign = _sign(sample[first], sample[second], sample[last])
-                if sign and _holds(sign, values[first], values[second], values[last], complete):
-                    a, b = numeric[first].name, numeric[second].name
-                    found[numeric[last].name] = f"exactly {_told(sign, a, b)} in every row"
+            for second, sign in _partners(sample, first, last):
+                if _holds(sign, *(values[i][complete] for i in (first, second, last))):
+                    told = _told(sign, numeric[first].name, numeric[second].name)
+                    found.setdefault(numeric[last].name, f"exactly {told} in every row")
     return found
 
 
-def _sign(a: Floats, b: Floats, c: Floats) -> str:
-    for sign, value in (("+", a + b), ("-", a - b), ("reversed", b - a)):
-        if np.allclose(value, c, rtol=TOLERANCE, atol=TOLERANCE):
-            return sign
-    return ""
+def _partners(sample: Floats, first: int, last: int) -> Iterator[tuple[int, str]]:
+    """Columns before the last that make it up together with the first, in the sample."""
+    added, subtracted = sample[last] - sample[first], sample[first] - sample[last]
+    others = sample[:last]
+    for sign, wanted in (("+", added), ("-", subtracted)):
+        close = np.isclose(others, wanted, rtol=TOLERANCE, atol=TOLERANCE).all(axis=1)
+        yield from ((int(second), sign) for second in np.flatnonzero(close) if second != first)
 
 
-def _holds(sign: str, a: Floats, b: Floats, c: Floats, rows: NDArray[np.int64]) -> bool:
-    return _sign(a[rows], b[rows], c[rows]) == sign
+def _holds(sign: str, a: Floats, b: Floats, c: Floats) -> bool:
+    return bool(np.allclose(a + b if sign == "+" else a - b, c, rtol=TOLERANCE, atol=TOLERANCE))
 
 
 def _told(sign: str, a: str, b: str) -> str:
-    return f"'{b}' - '{a}'" if sign == "reversed" else f"'{a}' {sign} '{b}'"
+    return f"'{a}' {sign} '{b}'"
