@@ -128,7 +128,7 @@ def assert_alike(contract: Contract, batch: Sequence[Mapping[str, Any]]) -> None
     assert matrix.tobytes() == encoder.matrix(right).tobytes()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(st.just(PLAIN), a_record), max_size=12))
 def test_columns_and_records_agree_on_every_value(batch: list[dict[str, Any]]) -> None:
     assert_alike(EVERY_TYPE, batch)
