@@ -23,7 +23,7 @@ COPY docker/bin/ /usr/local/bin/
 
 FROM core AS tables
 COPY requirements/simulate.txt requirements/
-RUN install-requirements requirements/simulate.txt
+RUN install-requirements requirements/simulate.txt scipy
 
 # --- the rooms ---------------------------------------------------------------------------------------------------
 
