@@ -25,6 +25,9 @@ def main() -> int:
         if options.command == "judge":
             return commands.judge_past(options)
         return commands.watch(options.once)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        return 0
     except ChurnwatchError as error:
         print(f"monitoring: {error}", file=sys.stderr)
         return 1

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 WIDTH, HEIGHT = 120, 22
+NOTHING = "No predictions in the store yet."
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bad: #c0322b; --good: #2e7d4f; --dim: #777; }
@@ -26,7 +27,8 @@ svg { vertical-align: middle; } polyline { fill: none; stroke: currentColor; str
 
 def render(document: dict[str, Any]) -> str:
     """HTML of the whole page; everything that came from outside is escaped."""
-    runs = "".join(_run(run) for run in document["runs"]) or "<p>No predictions in the store yet.</p>"
+    nothing = "The watch has just started and is reading the log." if document.get("starting") else NOTHING
+    runs = "".join(_run(run) for run in document["runs"]) or f"<p>{nothing}</p>"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Churnwatch: the watch</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -66,9 +68,10 @@ def _notifications(told: Sequence[dict[str, str]]) -> str:
 def _run(run: dict[str, Any]) -> str:
     window = run["window"]
     state = escape(run["state"])
+    still_open = f'<span class="dim"> {escape(run["open"])}.</span>' if run["open"] else ""
     parts = [
         f"<h2>{escape(run['contract'])} <code>{escape(run['model_run_id'])}</code></h2>",
-        f'<p><span class="state {state}">{state}</span> {escape(run["reason"])}</p>',
+        f'<p><span class="state {state}">{state}</span> {escape(run["reason"])}.{still_open}</p>',
     ]
     if run["alarms"]:
         parts += [f'<p class="bad">▲ {escape(a["severity"])}: {escape(a["summary"])}</p>' for a in run["alarms"]]

@@ -47,7 +47,7 @@ class WatchService:
         self._retention = Retention(watch.store, watch.contract, self.metrics.purged, now)
         self._poll_seconds = poll_seconds
         self._now = now
-        self._status = status_document([], now())
+        self._status = status_document([], now()) | {"starting": True}
         self._well_at = now()
         self._trouble = ""
         self._notifications: deque[dict[str, str]] = deque(maxlen=SHOWN_NOTIFICATIONS)

@@ -44,6 +44,7 @@ def _run(run: RunState) -> dict[str, Any]:
         "model_run_id": run.model_run_id,
         "state": current_state(run),
         "reason": current_reason(run),
+        "open": run.still_open,
         "alarms": [alarm.to_document() for alarm in run.book.ringing],
         "window": _window(run.latest) if run.latest else None,
         "columns": _columns(run.latest, recent) if run.latest else [],

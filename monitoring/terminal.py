@@ -55,6 +55,8 @@ def bars(values: Sequence[float | None]) -> str:
 def _run(run: dict[str, Any], colour: bool) -> str:
     title = f"{run['contract']} {run['model_run_id']}"
     lines = [_paint(title, BOLD, colour), f"  {_state(run['state'], colour)} {run['reason']}"]
+    if run["open"]:
+        lines.append(_paint(f"  {run['open']}", DIM, colour))
     window = run["window"]
     if window:
         routes = ", ".join(f"{rows:,} {route}" for route, rows in sorted(window["routes"].items()))

@@ -66,6 +66,7 @@ class RunState:
     latest: Judged | None = None
     pending: str = ""
     stale: str = ""
+    still_open: str = ""
     recent: list[Judged] = field(default_factory=list)
     turn: int = 0
 
@@ -97,13 +98,15 @@ class Watch:
             state = self._state(contract, run)
             judged += list(self._judge_closed(state))
             self._restate_one(state)
+            state.still_open = self._rule.still_open(self.store, contract, run, state.latest, self._now())
         self._look_for_silence()
         return judged
 
     def remember(self) -> None:
         """Learn from the store what was judged so far, without judging. Raises StoreUnavailable."""
         for contract, run in self.store.runs():
-            self._state(contract, run)
+            state = self._state(contract, run)
+            state.still_open = self._rule.still_open(self.store, contract, run, state.latest, self._now())
         self._look_for_silence()
 
     def profile(self, window: Window) -> Profile | None:

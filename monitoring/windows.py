@@ -84,6 +84,11 @@ class WindowRule(Protocol):
     ) -> Window | None:
         """The window after `previous`, or None while it is open."""
 
+    def still_open(
+        self, store: PredictionStore, contract: str, model_run_id: str, previous: Previous | None, now: datetime
+    ) -> str:
+        """How far the open window is, in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class TimeWindows:
@@ -112,6 +117,14 @@ class TimeWindows:
         start = EPOCH + number * timedelta(seconds=self.seconds)
         end = start + timedelta(seconds=self.seconds)
         return Window(contract, model_run_id, self.series, number, start, end) if end <= closed_until else None
+
+    def still_open(
+        self, store: PredictionStore, contract: str, model_run_id: str, previous: Previous | None, now: datetime
+    ) -> str:
+        length = timedelta(seconds=self.seconds)
+        end = EPOCH + (int((now - EPOCH) / length) + 1) * length
+        rows = store.count(contract, model_run_id, max(end - length, previous.window.end if previous else EPOCH), end)
+        return f"{rows:,} predictions in the open window, which closes at {end:%H:%M:%S} UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +156,13 @@ class CountWindows:
         if len(times) < self.rows:
             return None
         return Window(contract, model_run_id, self.series, number, times[0], times[-1] + MICROSECOND, after, self.rows)
+
+    def still_open(
+        self, store: PredictionStore, contract: str, model_run_id: str, previous: Previous | None, now: datetime
+    ) -> str:
+        last = previous.last if previous else None
+        rows = store.count(contract, model_run_id, last.created_at + MICROSECOND if last else EPOCH, now)
+        return f"{min(rows, self.rows):,} of {self.rows:,} predictions in the open window"
 
 
 def series_prefix(contract: str, model_run_id: str, series: str) -> str:

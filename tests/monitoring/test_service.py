@@ -103,6 +103,7 @@ def test_every_address_answers(scene: Any, service: WatchService, address: str, 
 
 
 def test_before_any_prediction_the_page_and_the_terminal_say_so(service: WatchService) -> None:
+    assert "has just started" in render(service.status())
     service.poll()
 
     assert "No predictions in the store yet." in render(service.status())
@@ -116,8 +117,9 @@ def test_the_terminal_names_what_rings_first(scene: Any, service: WatchService, 
     lines = status_text(service.status(), colour=False).splitlines()
 
     assert lines[0] == f"credit_card {RUN}"
-    assert lines[3].startswith("  ▲ page: total_trans_amt: 3")
-    assert lines[4].startswith("  ▲ total_trans_amt ")
+    assert lines[2] == "  0 of 200 predictions in the open window"
+    assert lines[4].startswith("  ▲ page: total_trans_amt: 3")
+    assert lines[5].startswith("  ▲ total_trans_amt ")
 
 
 def test_what_came_from_outside_is_escaped_on_the_page(service: WatchService) -> None:
@@ -127,6 +129,7 @@ def test_what_came_from_outside_is_escaped_on_the_page(service: WatchService) ->
         "model_run_id": "&",
         "state": "broken",
         "reason": "<b>",
+        "open": "<u>",
         "alarms": [{"severity": "page", "summary": "<i>"}],
         "window": None,
         "columns": [],
@@ -136,7 +139,7 @@ def test_what_came_from_outside_is_escaped_on_the_page(service: WatchService) ->
     }
     page = render({"at": "now", "runs": [run]})
 
-    assert not any(tag in page for tag in ("<script>", "<b>", "<i>"))
+    assert not any(tag in page for tag in ("<script>", "<b>", "<i>", "<u>"))
 
 
 def test_an_outage_of_the_store_is_counted_told_and_waited_out(

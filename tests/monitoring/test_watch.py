@@ -273,6 +273,22 @@ def test_a_clock_that_jumps_back_judges_nothing_twice_and_goes_on(scene: Any) ->
     assert min(after) > max(before)
 
 
+def test_the_open_window_says_how_far_it_is(scene: Any) -> None:
+    scene.send(130)
+    scene.clock.advance(10)
+    by_count = scene.watch()
+    by_count.poll()
+    scene.rule = TimeWindows(3_600.0, 5.0)
+    by_time = scene.watch()
+    by_time.poll()
+
+    assert by_count.runs["credit_card", RUN].still_open == "130 of 200 predictions in the open window"
+    assert (
+        by_time.runs["credit_card", RUN].still_open
+        == "130 predictions in the open window, which closes at 13:00:00 UTC"
+    )
+
+
 def linked(matrix: Any) -> Any:
     """Reference rows in which the first two numbers go together, each with the values it has."""
     together = matrix.copy()
