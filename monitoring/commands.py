@@ -237,7 +237,7 @@ def _counted(store: PredictionStore, window: Window, profile: Profile) -> Histog
 
 
 def _pseudonym_of(watch: Watch) -> PseudonymOf:
-    """By the contract of the newest run in the log; a contract without predictions by its file."""
+    """By the contract of the newest run in the log whose bundle can be had, else by the contract's file."""
     key = key_source(read(PseudonymSettings))
 
     @cache
