@@ -11,7 +11,7 @@ read. granian's RSGI is what carries both ways; its only other home is server.py
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
@@ -19,7 +19,8 @@ from churn.metrics import WebMetrics
 from churn.prediction import Prediction, answer_json
 from web_service.bridge import Answer, WSGIBridge
 from web_service.gate import Gate
-from web_service.service import Plain, PredictionService
+from web_service.problems import Problem
+from web_service.service import PredictionService, Single
 from web_service.strict_json import parse
 
 HEADERS = [("content-type", "application/json")]
@@ -80,6 +81,7 @@ class Front:
         self._body_limit = body_limit
         self._on_close = on_close
         self._groups = Groups(service.predict_group)
+        self._keyed_groups = ThreadGroups(service.predict_keyed_group, threads)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Nothing to do: the parts are made before, so that a failure ends the worker at once."""
@@ -91,7 +93,7 @@ class Front:
         length = scope.headers.get("content-length")
         if scope.path == "/predict" and scope.method == "POST" and self._is_plain(scope, length):
             body = await exchange()
-            found = await self._answer(body)
+            found = await self._answer(body, scope.headers.get("idempotency-key"))
             if found is not None:
                 self._count_plain()
                 exchange.response_bytes(200, HEADERS, found)
@@ -113,16 +115,18 @@ class Front:
             and length is not None
             and length.isdecimal()
             and int(length) <= PLAIN_BYTES
-            and "idempotency-key" not in headers
+            # One that is there and cannot be read is not ASCII: Flask's route refuses it.
+            and (headers.get("idempotency-key") is not None or "idempotency-key" not in headers)
         )
 
-    async def _answer(self, body: bytes) -> bytes | None:
+    async def _answer(self, body: bytes, key: str | None) -> bytes | None:
         """The answer, or None when Flask is to give it."""
         try:
-            plain = self._service.plain(parse(body))
-            if plain is None:
+            single = self._service.single(parse(body), key)
+            if single is None:
                 return None
-            return answer_json(await self._groups.join(plain))
+            groups = self._keyed_groups if single.keyed else self._groups
+            return answer_json(await groups.join(single))
         except Exception:  # Flask's own route meets the same error, and tells, counts and logs it
             return None
 
@@ -150,20 +154,24 @@ def told(headers: Any) -> list[tuple[str, str]]:
     return [*readable, *((name, UNREADABLE) for name in headers.keys() if name not in names)]  # noqa: SIM118  # no dict
 
 
+Outcome = Prediction | Problem
+Seat = tuple[Single, "asyncio.Future[Prediction]"]
+
+
 class Groups:
     """Requests that meet are answered by one call. For one event loop; nothing here waits but its requests."""
 
-    def __init__(self, together: Callable[[Sequence[Plain]], Iterable[Prediction]]) -> None:
+    def __init__(self, together: Callable[[Sequence[Single]], Sequence[Outcome]]) -> None:
         self._together = together
-        self._waiting: list[tuple[Plain, asyncio.Future[Prediction]]] = []
+        self._waiting: list[Seat] = []
         self._last = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def join(self, plain: Plain) -> asyncio.Future[Prediction]:
+    def join(self, single: Single) -> asyncio.Future[Prediction]:
         """The answer to come. It raises what `together` raised for the group."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Prediction] = loop.create_future()
-        self._waiting.append((plain, future))
+        self._waiting.append((single, future))
         waiting = len(self._waiting)
         if waiting == 1:
             if self._last < GATHER_FROM:
@@ -180,12 +188,56 @@ class Groups:
         group, self._waiting, self._timer = self._waiting, [], None
         self._last = len(group)
         try:
-            predictions = self._together([plain for plain, _ in group])
+            _settle(group, self._together([single for single, _ in group]))
         except Exception as error:
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), prediction in zip(group, predictions, strict=True):
-            if not future.done():  # else its client is gone
-                future.set_result(prediction)
+            _fail(group, error)
+
+
+class ThreadGroups:
+    """As `Groups`, on a thread, one group at a time: for work that may wait for other processes."""
+
+    def __init__(self, together: Callable[[Sequence[Single]], Sequence[Outcome]], threads: Executor) -> None:
+        self._together = together
+        self._threads = threads
+        self._waiting: list[Seat] = []
+        self._busy = False
+
+    def join(self, single: Single) -> asyncio.Future[Prediction]:
+        """The answer to come. It raises its Problem, or what `together` raised for the group."""
+        future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+        self._waiting.append((single, future))
+        if not self._busy:
+            self._start()
+        return future
+
+    def _start(self) -> None:
+        group, self._waiting, self._busy = self._waiting, [], True
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._threads, self._together, [single for single, _ in group])
+        work.add_done_callback(lambda done: self._finish(group, done))
+
+    def _finish(self, group: Sequence[Seat], done: asyncio.Future[Sequence[Outcome]]) -> None:
+        self._busy = False
+        if self._waiting:
+            self._start()
+        error = done.exception()
+        if error is None:
+            _settle(group, done.result())
+        else:
+            _fail(group, error)
+
+
+def _settle(group: Sequence[Seat], outcomes: Sequence[Outcome]) -> None:
+    for (_, future), outcome in zip(group, outcomes, strict=True):
+        if future.done():  # its client is gone
+            continue
+        if isinstance(outcome, Problem):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+
+def _fail(group: Sequence[Seat], error: BaseException) -> None:
+    for _, future in group:
+        if not future.done():
+            future.set_exception(error)

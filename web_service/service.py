@@ -32,12 +32,14 @@ class FirstAnswers(Protocol):
     def first_answers(self, prediction_ids: Sequence[str]) -> AbstractContextManager[Mapping[str, Prediction]]: ...
 
 
-class Plain(NamedTuple):
-    """A plain request, checked and encoded, waiting to be answered in a group. `started` by time.perf_counter()."""
+class Single(NamedTuple):
+    """One record's request, checked and encoded, waiting to be answered in a group. `keyed`: it may be a repeat.
+    `started` by time.perf_counter()."""
 
     serving: Serving
     prepared: Prepared
     started: float
+    keyed: bool
 
 
 class PredictionService:
@@ -75,27 +77,48 @@ class PredictionService:
             raise Problem("too-large", detail)
         return b"[%s]" % b",".join(map(answer_json, self._answers(body, len(body), client, key, started)))
 
-    def plain(self, body: Any) -> Plain | None:
-        """A body that may be answered together with others: one record that says nothing of repeats. None for any
-        other; raises InvalidInput."""
-        if type(body) is not dict or "event_id" in body:
+    def single(self, body: Any, key: str | None = None) -> Single | None:
+        """A body that may be answered together with others: one record. None for any other; raises as `predict`."""
+        if type(body) is not dict:
             return None
         started = time.perf_counter()
         serving = self.model.current
-        return Plain(serving, serving.scorer.prepare(body), started)
+        prediction_id = None
+        if key is not None or "event_id" in body:
+            check_key(key)
+            prediction_id = identity(body, serving.bundle.contract.name, "", key, 0)
+        return Single(serving, serving.scorer.prepare(body, prediction_id), started, prediction_id is not None)
 
-    def predict_group(self, group: Sequence[Plain]) -> list[Prediction]:
+    def predict_group(self, group: Sequence[Single]) -> list[Prediction]:
         """Score and log requests that met as one: one call of the model, one append, one fsync. Raises JournalFull."""
-        serving, _, started = group[0]
-        if all(plain.serving is serving for plain in group):
-            predictions = serving.scorer.score_prepared([plain.prepared for plain in group], ROUTE, started)
-        else:  # the moment of a swap
-            predictions = [
-                p for one in group for p in one.serving.scorer.score_prepared([one.prepared], ROUTE, started)
-            ]
+        predictions = _scored(group)
         self._log(predictions)
-        self._answered(predictions, [plain.started for plain in group])
+        self._answered(predictions, [single.started for single in group])
         return predictions
+
+    def predict_keyed_group(self, group: Sequence[Single]) -> list[Prediction | Problem]:
+        """As `predict_group`, for requests that may be repeats: a first answer, a new one, or for a repeat that is
+        none the Problem. May wait for other workers that answer the same keys."""
+        fresh: dict[str, Single] = {}
+        outcomes: list[Problem | None] = []
+        with self._first_answers.first_answers([single.prepared.prediction_id for single in group]) as found:
+            for single in group:
+                one = single.prepared
+                try:
+                    earlier = None if one.prediction_id in found else fresh.setdefault(one.prediction_id, single)
+                    _check_same(one, found, earlier and earlier.prepared, single.serving.bundle.contract.hash)
+                    outcomes.append(None)
+                except Problem as problem:
+                    outcomes.append(problem)
+            made = _scored(list(fresh.values())) if fresh else []
+            self._log(made, keyed=True)
+        self._answered(made, [single.started for single in fresh.values()])
+        self.tally.refused(group[0].serving.bundle.run_id, "repeated", outcomes.count(None) - len(made))
+        answers = {**found, **{prediction.prediction_id: prediction for prediction in made}}
+        return [
+            answers[single.prepared.prediction_id] if problem is None else problem
+            for single, problem in zip(group, outcomes, strict=True)
+        ]
 
     def count_refused(self, body: Any, error: Exception) -> None:
         """Count the records of a body that was refused; the one who tells the caller counts, so it is counted once."""
@@ -167,19 +190,33 @@ def _prepared(serving: Serving, records: Sequence[Any], ids: Sequence[str | None
     return prepared
 
 
+def _scored(group: Sequence[Single]) -> list[Prediction]:
+    """All by one call of the model, but for the moment of a swap."""
+    serving, started = group[0].serving, group[0].started
+    if all(single.serving is serving for single in group):
+        return serving.scorer.score_prepared([single.prepared for single in group], ROUTE, started)
+    return [p for one in group for p in one.serving.scorer.score_prepared([one.prepared], ROUTE, one.started)]
+
+
 def _not_answered(
     prepared: Sequence[Prepared], found: Mapping[str, Prediction], contract_hash: str
 ) -> dict[str, Prepared]:
     """The records to answer now, one an identity. Raises Problem for a repeat that is none: its fields differ."""
     fresh: dict[str, Prepared] = {}
     for one in prepared:
-        first = found.get(one.prediction_id)
-        if first is None:
-            earlier = fresh.setdefault(one.prediction_id, one)
-            check_repeat(earlier.cleaned.features, earlier.identity.get("customer_id"), one)
-        elif first.contract_hash == contract_hash:  # cleaned by another contract, the same fields may look different
-            check_repeat(first.features, first.customer_id, one)
+        earlier = None if one.prediction_id in found else fresh.setdefault(one.prediction_id, one)
+        _check_same(one, found, earlier, contract_hash)
     return fresh
+
+
+def _check_same(one: Prepared, found: Mapping[str, Prediction], earlier: Prepared | None, contract_hash: str) -> None:
+    """Raises Problem when a record has the identity of another: one answered before, or an earlier one of now."""
+    if earlier is not None:
+        check_repeat(earlier.cleaned.features, earlier.identity.get("customer_id"), one)
+        return
+    first = found[one.prediction_id]
+    if first.contract_hash == contract_hash:  # cleaned by another contract, the same fields may look different
+        check_repeat(first.features, first.customer_id, one)
 
 
 def _not_an_object(record: Any) -> InvalidInput:

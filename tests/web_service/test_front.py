@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from churn.errors import JournalFull
 from churn.metrics import WebMetrics
 from web_service.bridge import WSGIBridge
-from web_service.front import Front, Groups
+from web_service.front import Front, Groups, ThreadGroups
 from web_service.gate import Gate
 
 JSON = "application/json"
@@ -158,6 +159,7 @@ def test_the_service_is_alive_though_no_thread_is_free(front: Front, make_app: A
         lambda body: post(body, length=False),
         lambda body: post(body, content_type="application/json; charset=utf-8"),
         lambda body: post(body, **{"idempotency-key": "k"}),
+        lambda body: post(body[:-1] + b',"event_id":"e-9"}'),
     ],
 )
 def test_what_is_not_plain_is_answered_all_the_same(front: Front, customer: dict[str, Any], request_of: Any) -> None:
@@ -274,3 +276,43 @@ def test_a_group_that_fails_fails_for_each_and_the_next_is_served() -> None:
     assert isinstance(first, JournalFull)
     assert isinstance(second, JournalFull)
     assert third == 7
+
+
+def keyed(customer: dict[str, Any], event_id: str, **changed: Any) -> bytes:
+    return json.dumps({**customer, **changed, "event_id": event_id}).encode()
+
+
+def test_keyed_requests_that_meet_are_answered_once_an_event(
+    front: Front, customer: dict[str, Any], journal: Any
+) -> None:
+    """Three of one event, one of another, and one that claims to be the first with other fields."""
+    bodies = [keyed(customer, "a"), keyed(customer, "a"), keyed(customer, "b"), keyed(customer, "a")]
+    bodies.append(keyed(customer, "a", customer_age=99))
+
+    async def meet() -> list[Exchange]:
+        return await asyncio.gather(*[ask(front, post(body), body) for body in bodies])
+
+    answers = asyncio.run(meet())
+
+    assert [answer.status for answer in answers[:4]] == [200] * 4
+    assert answers[0].payload == answers[1].payload == answers[3].payload != answers[2].payload
+    assert {prediction.event_id for prediction in journal.predictions} >= {"a", "b"}
+
+
+def test_while_a_keyed_group_is_answered_the_next_gathers() -> None:
+    together, go_on = Together(), threading.Event()
+
+    def slowly(group: Sequence[Any]) -> list[Any]:
+        go_on.wait(5)
+        return together(group)
+
+    async def meet() -> list[Any]:
+        with ThreadPoolExecutor(2) as threads:
+            groups = ThreadGroups(slowly, threads)  # type: ignore[arg-type]
+            first = groups.join(0)  # type: ignore[arg-type]
+            others = [groups.join(i) for i in range(1, 5)]  # type: ignore[arg-type]
+            go_on.set()
+            return list(await asyncio.gather(first, *others))
+
+    assert asyncio.run(meet()) == [0, 1, 2, 3, 4]
+    assert together.groups == [[0], [1, 2, 3, 4]]
