@@ -85,6 +85,10 @@ COPY requirements/train.txt requirements/
 RUN install-requirements requirements/train.txt
 
 FROM train-libraries AS train
+# LightGBM's wheel expects the compiler's OpenMP library from the system.
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
 COPY contracts contracts
 COPY churn churn
 COPY orchestration orchestration
