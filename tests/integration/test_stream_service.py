@@ -21,7 +21,8 @@ from botocore.config import Config
 
 from churn.bundle import Bundle, bundle_digest
 from churn.store import PredictionStore, open_store
-from tests.fakes import random_customers, records
+from tests.fake_mlflow import FakeMlflow
+from tests.fakes import make_bundle, random_customers, records
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
@@ -256,6 +257,47 @@ def test_a_span_is_rehearsed_without_any_trace(run: Run) -> None:
     assert json.loads(output.splitlines()[-1]) == {"answered": 50, "not_json": 1}
     assert run.store.count() == 0
     assert run.read("out") == run.read("dead") == []
+
+
+def test_an_alias_swaps_the_model_between_batches_and_a_damaged_one_is_refused(run: Run, tmp_path: Path) -> None:
+    second = make_bundle(tmp_path / "second", run_id="b" * 32, seed=1)
+    third = make_bundle(tmp_path / "third", run_id="c" * 32, seed=2)
+    mlflow = FakeMlflow()
+    mlflow.register(run.bundle, "champion")
+    mlflow.register(second)
+    mlflow.register(third)
+    mlflow.damage(third, "model.ubj")
+    port = _free_port()
+    process = run.start(
+        RUN_ID="champion",
+        MLFLOW_TRACKING_URI=mlflow.url,
+        BUNDLE_CACHE=str(tmp_path / "own-cache"),
+        ALIAS_POLL_SECONDS="0.2",
+        STREAM_METRICS_PORT=str(port),
+    )
+    events = run.events(600)
+
+    def metrics() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+            return str(response.read().decode())
+
+    run.send(events[:200])
+    _wait_for(lambda: run.store.count() == 200, 60, "the first model's answers")
+    mlflow.aliases["champion"] = second.run_id
+    _wait_for(lambda: f'model_run_id="{second.run_id}"}} 1.0' in metrics(), 20, "the swap")
+    run.send(events[200:400])
+    _wait_for(lambda: run.store.count() == 400, 30, "the second model's answers")
+    mlflow.aliases["champion"] = third.run_id
+    _wait_for(lambda: "churnwatch_model_refused 1.0" in metrics(), 20, "the refusal")
+    run.send(events[400:])
+    _wait_for(lambda: run.store.count() == 600, 30, "more of the second model's answers")
+    process.send_signal(signal.SIGTERM)
+    run.finish(process)
+    mlflow.close()
+
+    answered = {result["event_id"]: result["model_run_id"] for result in run.read("out")}
+    expected = {f"event-{n}": run.bundle.run_id if n < 200 else second.run_id for n in range(600)}
+    assert answered == expected
 
 
 @pytest.mark.parametrize(
