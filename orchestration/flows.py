@@ -6,6 +6,7 @@ an entry point of its own when a deployment starts it, and reads its settings it
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -64,12 +65,13 @@ def tune(
 ) -> Tuned:
     """Tune on a version of features, the newest unless given; the best becomes `challenger`."""
     settings = read(TrainSettings)
-    data = load_features(load_contract(contract), version, settings.seed)
+    loaded = load_contract(contract)
+    data = load_features(loaded, version, settings.seed)
     families = [name.strip() for name in settings.families.split(",")]
     tuned = run_trials(data, trials or settings.trials, settings.folds, time_budget_seconds, show_progress, families)
     create_table_artifact(
         [{"run_id": t.run_id, "family": t.family, **t.metrics} for t in tuned.trials],
-        key=f"trials-{contract.replace('_', '-')}",
+        key=f"trials-{re.sub(r'[^a-z0-9]+', '-', loaded.name.lower())}",
         description=f"Trials on {tuned.features_version}, best first; RUN_ID={tuned.best.run_id}",
     )
     return tuned

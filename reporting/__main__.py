@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from churn.bundle import Bundle
+from churn.contract import load_contract
 from churn.errors import ChurnwatchError
 from churn.model_cache import open_model
 from churn.registry import Registry
@@ -51,7 +52,10 @@ def _parser() -> argparse.ArgumentParser:
         "index: rebuild the index; purge: remove reports older than --keep-days.",
     )
     parser.add_argument("verb", nargs="?", default="make", choices=VERBS)
-    parser.add_argument("--contract", help="only this use case; it gets a report even without predictions")
+    parser.add_argument(
+        "--contract",
+        help="only this use case, by name or by the path of its .toml file; it gets a report even without predictions",
+    )
     parser.add_argument("--run", help="only this model's run id")
     parser.add_argument("--from", dest="start", metavar="TIME", help="first moment, ISO, UTC unless it says otherwise")
     parser.add_argument("--to", dest="end", metavar="TIME", help="first moment after the window")
@@ -66,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, maker: Maker) -> list[Made]:
+    if (options.contract or "").endswith(".toml"):
+        options.contract = load_contract(options.contract).name
     now = maker.now()
     if options.verb == "catch-up":
         return maker.catch_up(options.contract, options.most_days)

@@ -44,13 +44,13 @@ def demo(script: Script) -> None:
     ports, home = settings.read(StageSettings), settings.HOME
     if script.data is not None and not script.data.is_file():
         raise DataError(f"{script.data}: no such file; give DATA the path of a CSV file")
-    load_contract(script.contract)
+    contract = load_contract(script.contract)
     try:
         (home / "demo").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{home} cannot be written: {reason}; set CHURNWATCH_HOME to a folder that can") from error
-    os.environ.update(environment(home, ports, script.contract))
+    os.environ.update(environment(home, ports, contract.name))
     curtain = Curtain()
     with Stage(home, os.environ) as stage:
         Demo(script, stage, Rooms(stage, ports), curtain).run()
@@ -218,7 +218,7 @@ class Demo:
     def _report(self) -> str:
         until = datetime.now(UTC) + timedelta(seconds=1)
         done = self._command(
-            *("reporting", "--contract", self.script.contract, "--run", self.run_id, "--json"),
+            *("reporting", "--contract", self.contract.name, "--run", self.run_id, "--json"),
             *("--from", self.played.began.isoformat(), "--to", until.isoformat()),
         )
         self.curtain.say(done["index"])

@@ -37,7 +37,7 @@ def up(contract_name: str) -> None:
     """Start all and stay until Ctrl-C or until a part ends by itself, which is an error."""
     ports, log = settings.read(StageSettings), PrefixedLog()
     contract = load_contract(contract_name)
-    os.environ.update(environment(settings.HOME, ports, contract_name))
+    os.environ.update(environment(settings.HOME, ports, contract.name))
     with Stage(settings.HOME, os.environ, echo=log) as stage:
         rooms = Rooms(stage, ports)
         log("up", f"ready: {rooms.start_ground()}")

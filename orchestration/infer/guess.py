@@ -27,10 +27,10 @@ NUMBER_SHARE = 0.9
 MOST_ODD_TEXTS = 20
 FEW_NUMBERS = 10
 MOSTLY_MISSING = 0.6
-CUSTOMER_NAME = re.compile(
-    r"(customer|client|user|member|account|acct|subscriber|cust)[ _]*(id|no|num|number|code|key)?$"
-)
-ID_NAME = re.compile(r"(^|[ _])(id|uuid|guid|key|code|ref|no|num|number)$|(customer|client|user|member|account)")
+WHO = "customer|client|user|member|account|acct|subscriber|cust"
+CUSTOMER_NAME = re.compile(rf"({WHO})_*(id|no|num|number|code|key|ref)?$")
+ID_NAME = re.compile(rf"(^|_)(id|uuid|guid|key|code|ref|no|num|number)$|({WHO})")
+"""Of names in lower case, with _ between words."""
 POSITIVE = {"yes", "y", "true", "t", "1"}
 POSITIVE_PARTS = ("churn", "attrit", "exit", "left", "leave", "lost", "cancel", "inactive", "gone")
 TRUTH = {"yes": True, "y": True, "true": True, "t": True, "1": True}
