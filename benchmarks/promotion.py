@@ -1,0 +1,68 @@
+"""Promotion's replay: 50,000 logged and labelled requests through two models. Seconds and peak memory.
+
+python -m benchmarks.promotion [ROWS]
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from benchmarks.subject import bundle, machine
+from churn.encoder import frame_records
+from churn.prediction import Label
+from churn.scoring import Scorer
+from churn.store import PredictionStore, open_store
+from orchestration.gathering import Candidates, gather
+from simulation.draw import draw_population
+from simulation.population import load_population
+
+ROWS_A_BATCH = 5_000
+
+
+def main(rows: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, now = Path(name), datetime.now(UTC)
+        champion, challenger = bundle(folder / "champion", trees=150), bundle(folder / "challenger", trees=300)
+        store = open_store(f"sqlite:///{folder / 'store.db'}", timeout_seconds=60)
+        store.check()
+        fill(store, Scorer(champion, lambda: now - timedelta(hours=1)), rows)
+        before, began = peak_megabytes(), time.perf_counter()
+        evidence = gather(
+            Candidates(challenger, champion, champion.run_id),
+            champion.contract,
+            rows,
+            store,
+            None,  # type: ignore[arg-type]  # the log suffices, so that no feature store is asked
+            lambda: now,
+        )
+        seconds = time.perf_counter() - began
+        store.close()
+    print(
+        f"{machine()}: replayed {evidence.requests.rows:,} requests and compared on {evidence.truth.rows:,} labels in "
+        f"{seconds:.1f} s; peak memory {peak_megabytes():.0f} MB, before it {before:.0f} MB"
+    )
+
+
+def fill(store: PredictionStore, scorer: Scorer, rows: int) -> None:
+    """Log and label so many simulated customers."""
+    contract = scorer.bundle.contract
+    for first in range(0, rows, ROWS_A_BATCH):
+        customers = draw_population(load_population(contract), min(ROWS_A_BATCH, rows - first), seed=first)
+        ids = [f"{first + number:032d}" for number in range(len(customers))]
+        predictions = scorer.score(frame_records(customers, contract.feature_names), "http", ids)
+        store.save(predictions)  # type: ignore[arg-type]  # all are valid
+        labels = zip(ids, customers["churned"].tolist(), strict=True)
+        store.label([Label(prediction_id=one, churned=left, observed_at=datetime.now(UTC)) for one, left in labels])
+
+
+def peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50_000)
