@@ -93,6 +93,8 @@ COPY contracts contracts
 COPY churn churn
 COPY orchestration orchestration
 RUN python -m compileall -q churn orchestration
+# MLflow looks for git to name the code's version, and is loud where there is none.
+ENV GIT_PYTHON_REFRESH=quiet
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "orchestration"]
 
