@@ -27,6 +27,7 @@ from churn.registry import Registry
 from churn.settings import JournalSettings, ModelSettings, PseudonymSettings, StoreSettings, WebSettings
 from churn.store import open_store
 from web_service.keys import KeyFile
+from web_service.logs import configure_logs
 from web_service.supervisor import Supervisor
 from web_service.worker import WorkerPlan, load_front
 
@@ -49,6 +50,7 @@ def serve(
     pseudonym: PseudonymSettings,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Raises ChurnwatchError, with nothing bound, when it cannot."""
+    configure_logs()
     if not model.run_id:
         raise SettingError("RUN_ID", "", "an MLflow run id (the last line of 'make train' is one) or an alias")
     bundle = open_model(model.run_id, model.contract, Registry(model.mlflow_tracking_uri), model.bundle_cache)

@@ -29,6 +29,7 @@ from web_service.bridge import WSGIBridge
 from web_service.front import Front
 from web_service.gate import Gate
 from web_service.keys import FileKeyRing
+from web_service.logs import configure_logs
 from web_service.rates import SharedRateLimit
 from web_service.readiness import JournalProbe, Readiness
 from web_service.service import PredictionService
@@ -64,6 +65,7 @@ class WorkerPlan:
 
 def load_front(plan: WorkerPlan) -> Front:
     """Make the application of a new worker process. It is taken apart when the process ends in good order."""
+    configure_logs()
     sys.setswitchinterval(SWITCH_SECONDS)
     front = Worker(plan).front
     gc.collect()

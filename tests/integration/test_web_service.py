@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -295,6 +296,32 @@ def test_a_journal_at_its_limit_answers_503_and_recovers_by_itself(
         (home / "store.db").rmdir()
         assert eventually(lambda: web.post("/predict", customers[0])[0] == 200)
         assert len(stored_ids(home, given)) == len(given)
+
+
+def test_a_full_disk_answers_503_and_is_over_when_there_is_room_again(
+    home: Path, bundle: Bundle, customers: list[dict[str, Any]]
+) -> None:
+    """A limit on file sizes stands for the disk: it can be set and lifted in a running process."""
+    with WebProcess(home, bundle.run_id, WEB_WORKERS="1") as web:
+        worker = web.workers()[0]
+        given = {web.post("/predict", customer)[1]["prediction_id"] for customer in customers[:20]}
+        segment_bytes = max(path.stat().st_size for path in (home / "journal").glob("worker-*/segment-*"))
+        _, most = resource.prlimit(worker, resource.RLIMIT_FSIZE)
+        resource.prlimit(worker, resource.RLIMIT_FSIZE, (4_096, most))
+        refused = [web.post("/predict", customer) for customer in customers[:20]]
+        unready = web.get("/ready")
+        resource.prlimit(worker, resource.RLIMIT_FSIZE, (most, most))
+
+        assert segment_bytes > 4_096
+        assert {status for status, _ in refused} == {503}, refused
+        assert {problem["type"] for _, problem in refused} == {"urn:churnwatch:problem:journal-full"}
+        assert unready[0] == 503
+        assert "file size limit" in json.loads(unready[1])["journal"]["reason"]
+        assert eventually(web.is_ready)
+        assert eventually(lambda: web.post("/predict", customers[0])[0] == 200)
+        assert len(stored_ids(home, given)) == len(given)
+        counts = {name: web.metric(f"churnwatch_journal_{name}") for name in ("accepted_total", "waiting")}
+        assert eventually(lambda: web.metric("churnwatch_journal_stored_total") == counts["accepted_total"])
 
 
 def test_a_serving_process_is_small_and_carries_no_table_library(home: Path, bundle: Bundle) -> None:
