@@ -1,4 +1,4 @@
-"""In front of Flask: the plain POST /predict is answered here, in groups; whatever else comes goes to Flask.
+"""In front of Flask: one record to POST /predict is answered here, in groups; whatever else comes goes to Flask.
 
 A thread a request costs two context switches to wait for its fsync, more than all the rest of a prediction. Here
 requests are coroutines on one thread: those that arrive while a group is being written form the next one, which is

@@ -20,7 +20,8 @@ class LastingLogger(structlog.PrintLogger):
 
 
 def configure_logs() -> None:
-    """Send every log line of this process to stdout; stderr is for the one sentence of a start that fails. Call once, before the first."""
+    """Send every log line of this process to stdout, before the first; stderr is for the one sentence of a start that
+    fails."""
 
     def factory(*_: Any) -> LastingLogger:
         return LastingLogger(sys.stdout)
