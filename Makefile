@@ -96,6 +96,10 @@ bench-stream: setup  ## The stream's scoring path and the service end to end
 bench-drift: setup  ## False alarms and detection of the drift verdicts, beside Evidently's defaults
 	@$(BIN)/python -m benchmarks.drift
 
+chaos-stream: setup  ## Kills, pauses, resharding and outages over 100,000 events on the stream (some minutes)
+	@CHAOS_EVENTS=100000 CHAOS_KILLS=20 CHAOS_PAUSES=5 CHAOS_OUTAGE_SECONDS=20 \
+	  $(BIN)/python -m pytest -q -s tests/e2e/test_stream_exactly_once.py
+
 lock: setup  ## Compile requirements/ anew from pyproject.toml
 	@for extra in dev web stream train monitor simulate embedded; do \
 	  $(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --generate-hashes --python-version 3.11 \
@@ -109,5 +113,5 @@ lock: setup  ## Compile requirements/ anew from pyproject.toml
 clean:  ## Remove what demo and up have written (.churnwatch); the environment stays
 	rm -rf .churnwatch
 
-.PHONY: help setup demo up secrets up-docker down-docker logs key train simulate report check test-fast test format docs lock clean \
+.PHONY: help setup demo up secrets up-docker down-docker logs key train simulate report check test-fast test format docs lock clean chaos-stream \
         bench-scoring bench-http bench-stream bench-drift
