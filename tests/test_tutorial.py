@@ -49,4 +49,4 @@ def test_the_contract_takes_every_row_of_the_table(gym: Path) -> None:
     assert len(data.frame) == 4_000
     assert data.contract.feature("plan").levels == ("all", "basic", "plus")
     assert data.frame["age"].isna().sum() > 50
-    assert data.matrix.shape == (4_000, 9)
+    assert data.matrix.shape == (4_000, 8)
