@@ -215,6 +215,29 @@ def test_every_room_that_meets_ids_of_customers_has_the_one_key_of_pseudonyms(se
     assert {name for name, some in sources.items() if "pseudonym_key" in some} == {"web", "stream", "train", "watch"}
 
 
+def test_services_may_create_every_index_that_the_store_asks_for() -> None:
+    from churn.store.mongo_database import INDEXES
+
+    check = next(line for line in (ROOT / "docker/mongo/users.js").read_text().split("\n") if "const CHECK" in line)
+
+    assert set(re.findall(r'(\w+): \["createIndex"\]', check)) == set(INDEXES)
+
+
+def test_a_key_is_put_in_force_at_the_first_start_and_left_alone_after(tmp_path: Path) -> None:
+    """The start script's shortcut knows the hash that the service keeps."""
+    from web_service.keys import digest
+
+    token = "cw_" + "a" * 64
+    script = (ROOT / "docker" / "bin" / "serve-with-keys").read_text()
+    pipe = re.search(r"hash=\$\((.*)\)$", script, re.MULTILINE)
+    assert pipe is not None
+    (tmp_path / "key").write_text(token + "\n")
+    command = pipe.group(1).replace("$file", str(tmp_path / "key"))
+    found = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout.strip()
+
+    assert found == digest(token)
+
+
 def dockerfile() -> str:
     return (ROOT / "Dockerfile").read_text()
 
