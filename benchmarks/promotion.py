@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.subject import bundle, machine
+from churn.bundle import Bundle
 from churn.encoder import frame_records
 from churn.prediction import Label
 from churn.scoring import Scorer
@@ -21,7 +22,7 @@ from orchestration.gathering import Candidates, gather
 from simulation.draw import draw_population
 from simulation.population import load_population
 
-ROWS_A_BATCH = 5_000
+TOGETHER = 100
 
 
 def main(rows: int) -> None:
@@ -30,7 +31,7 @@ def main(rows: int) -> None:
         champion, challenger = bundle(folder / "champion", trees=150), bundle(folder / "challenger", trees=300)
         store = open_store(f"sqlite:///{folder / 'store.db'}", timeout_seconds=60)
         store.check()
-        fill(store, Scorer(champion, lambda: now - timedelta(hours=1)), rows)
+        fill(store, champion, now - timedelta(hours=1), rows)
         before, began = peak_megabytes(), time.perf_counter()
         evidence = gather(
             Candidates(challenger, champion, champion.run_id),
@@ -48,16 +49,19 @@ def main(rows: int) -> None:
     )
 
 
-def fill(store: PredictionStore, scorer: Scorer, rows: int) -> None:
-    """Log and label so many simulated customers."""
-    contract = scorer.bundle.contract
-    for first in range(0, rows, ROWS_A_BATCH):
-        customers = draw_population(load_population(contract), min(ROWS_A_BATCH, rows - first), seed=first)
-        ids = [f"{first + number:032d}" for number in range(len(customers))]
-        predictions = scorer.score(frame_records(customers, contract.feature_names), "http", ids)
+def fill(store: PredictionStore, served: Bundle, until: datetime, rows: int) -> None:
+    """Log and label so many simulated customers, ten a second."""
+    contract = served.contract
+    customers = draw_population(load_population(contract), rows, seed=21)
+    fields, churned = frame_records(customers, contract.feature_names), customers["churned"].tolist()
+    for first in range(0, rows, TOGETHER):
+        moment = until - timedelta(seconds=(rows - first) / 10)
+        some = slice(first, first + TOGETHER)
+        ids = [f"{number:032d}" for number in range(rows)[some]]
+        predictions = Scorer(served, lambda moment=moment: moment).score(fields[some], "http", ids)  # type: ignore[misc]
         store.save(predictions)  # type: ignore[arg-type]  # all are valid
-        labels = zip(ids, customers["churned"].tolist(), strict=True)
-        store.label([Label(prediction_id=one, churned=left, observed_at=datetime.now(UTC)) for one, left in labels])
+        labels = zip(ids, churned[some], strict=True)
+        store.label([Label(prediction_id=one, churned=left, observed_at=until) for one, left in labels])
 
 
 def peak_megabytes() -> float:
