@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +12,7 @@ from churn.bundle import Bundle
 from churn.errors import InvalidInput
 from churn.prediction import Prediction, from_json, to_json
 from churn.pseudonym import pseudonyms
-from churn.scoring import Scorer
+from churn.scoring import Scorer, new_id
 from tests.fakes import Clock, pseudonym_key, random_customers, records
 
 
@@ -73,3 +75,18 @@ def test_a_prediction_survives_its_json(scorer: Scorer, customers: list[dict[str
     prediction = scorer.score_one({**customers[0], "event_time": "2026-01-31T12:00:00Z"}, "http")
 
     assert from_json(to_json(prediction)) == prediction
+
+
+def test_new_ids_are_new_in_every_thread_and_after_a_fork() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        ids = [new_id() for _ in range(1_000)] + list(pool.map(lambda _: new_id(), range(20_000)))
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, new_id().encode())
+        os._exit(0)
+    ids += [new_id(), os.read(reader, 32).decode()]
+    os.waitpid(child, 0)
+
+    assert len({one[12:] for one in ids}) == len(ids)
+    assert {len(one) for one in ids} == {32}
