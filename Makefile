@@ -42,6 +42,9 @@ train: setup  ## Ingest DATA=file.csv and tune; needs the servers of `make up` o
 	@$(BIN)/python -m orchestration ingest --contract $(CONTRACT) $(DATA)
 	@$(BIN)/python -m orchestration tune --contract $(CONTRACT)
 
+promote: setup  ## Let a run go live on evidence: make promote RUN_ID=… [REASON="why"]
+	@$(BIN)/python -m orchestration promote --contract $(CONTRACT) $(RUN_ID) --reason "$(REASON)"
+
 simulate: setup  ## Send simulated customers to the running services, one a second, until Ctrl-C
 	@$(BIN)/python -m simulation run --contract $(CONTRACT) --rate 1 --run-id $${RUN_ID:-challenger} --http http://127.0.0.1:$${WEB_PORT:-9696} --stream predictions
 
@@ -100,6 +103,12 @@ chaos-stream: setup  ## Kills, pauses, resharding and outages over 100,000 event
 	@CHAOS_EVENTS=100000 CHAOS_KILLS=20 CHAOS_PAUSES=5 CHAOS_OUTAGE_SECONDS=20 \
 	  $(BIN)/python -m pytest -q -s tests/e2e/test_stream_exactly_once.py
 
+bench-promotion: setup  ## The replay of 50,000 logged requests through champion and challenger
+	@$(BIN)/python -m benchmarks.promotion
+
+scorecard: setup  ## Every named shift of the simulation through the HTTP service and the watch
+	@$(BIN)/python -m benchmarks.scorecard
+
 lock: setup  ## Compile requirements/ anew from pyproject.toml
 	@for extra in dev web stream train monitor simulate embedded; do \
 	  $(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --generate-hashes --python-version 3.11 \
@@ -114,4 +123,4 @@ clean:  ## Remove what demo and up have written (.churnwatch); the environment s
 	rm -rf .churnwatch
 
 .PHONY: help setup demo up secrets up-docker down-docker logs key train simulate report check test-fast test format docs lock clean chaos-stream \
-        bench-scoring bench-http bench-stream bench-drift
+        bench-scoring bench-http bench-stream bench-drift bench-promotion scorecard promote
