@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -68,6 +69,22 @@ def test_the_demo_ends_with_counts_that_agree_and_leaves_no_process(stage_enviro
     reports = Path(stage_environment["CHURNWATCH_HOME"]) / "reports"
     assert (reports / "index.html").is_file()
     assert list(processes_of(stage_environment["CHURNWATCH_HOME"])) == []
+
+
+def test_a_table_of_ones_own_goes_through_the_loop(stage_environment: dict[str, str], tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "tutorial-your-data.md").read_text(encoding="utf-8")
+    program = re.search(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert program is not None
+    subprocess.run([sys.executable, "-c", program[1]], cwd=tmp_path, check=True)
+    table, contract = str(tmp_path / "gym.csv"), str(tmp_path / "gym.toml")
+    infer = [sys.executable, "-m", "orchestration", "contract", "infer", table, "--target", "Left", "--out", contract]
+    subprocess.run(infer, cwd=ROOT, check=True)
+
+    with demo(stage_environment, "--trials", "2", "--contract", contract, "--data", table) as player:
+        output, _ = player.communicate(timeout=540)
+
+    assert player.returncode == 0, output
+    assert "1,000 sent, 1,000 answered, 1,000 logged" in output
 
 
 def test_ctrl_c_in_the_middle_leaves_no_process(stage_environment: dict[str, str]) -> None:
