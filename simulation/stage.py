@@ -69,6 +69,8 @@ class Stage:
         (home / "logs").mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Stage:
+        # A shell's background job starts with SIGINT ignored; then Ctrl-C of whoever owns it would end nothing.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda received, _: sys.exit(128 + received))  # unwinds, and so ends the parts
         return self
