@@ -40,6 +40,14 @@ def fill_cache(cache: Path, bundle: Bundle, name: str | None = None) -> None:
     (cache / "pointers" / (name or bundle.run_id)).write_text(json.dumps(pointer))
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process runs. One that ended and that nobody has waited for has no command line any more."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class WebProcess:
     """The service on a free port, in a session of its own. Use as a context manager; it ends with the block."""
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
+import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -66,12 +69,28 @@ class WorkerPlan:
 def load_front(plan: WorkerPlan) -> Front:
     """Make the application of a new worker process. It is taken apart when the process ends in good order."""
     configure_logs()
+    ParentWatch(os.getppid()).start()
     sys.setswitchinterval(SWITCH_SECONDS)
     front = Worker(plan).front
     gc.collect()
     gc.freeze()  # what is made at the start lives for ever: no use looking through it again
     gc.set_threshold(GARBAGE_FROM, 20, 50)
     return front
+
+
+class ParentWatch(threading.Thread):
+    """Ends this worker in good order when the service that started it is gone, killed as it may be: else it would go on
+    holding the port, and nobody would replace or stop it."""
+
+    def __init__(self, parent: int, look_seconds: float = 1.0) -> None:
+        super().__init__(name="parent-watch", daemon=True)
+        self._parent, self._look_seconds = parent, look_seconds
+
+    def run(self) -> None:
+        while os.getppid() == self._parent:
+            time.sleep(self._look_seconds)
+        log.warning("service_gone", parent=self._parent)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Worker:

@@ -26,7 +26,7 @@ from tests.fake_mlflow import FakeMlflow
 from tests.fakes import make_bundle, random_customers, records
 from tests.services import free_port
 from tests.tcp_proxy import Proxy
-from tests.web_process import Senders, WebProcess, eventually, fill_cache
+from tests.web_process import Senders, WebProcess, eventually, fill_cache, is_running
 
 pytestmark = pytest.mark.integration
 
@@ -128,10 +128,22 @@ def test_an_orderly_end_leaves_nothing_behind(home: Path, bundle: Bundle, custom
 
     assert code == 0
     assert len(store.get_many(sorted(ids))) == len(ids)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert not any(is_running(pid) for pid in workers)
     assert senders.refusals == []
     assert list((home / "journal").glob("worker-*")) == []
     store.close()
+
+
+def test_workers_end_with_a_service_that_was_killed(
+    home: Path, bundle: Bundle, customers: list[dict[str, Any]]
+) -> None:
+    with WebProcess(home, bundle.run_id) as web:
+        answers = web.post("/predict", customers)[1]
+        workers = web.workers()
+        os.kill(web.process.pid, signal.SIGKILL)
+
+        assert eventually(lambda: not any(is_running(pid) for pid in workers), 20)
+        assert len(stored_ids(home, {answer["prediction_id"] for answer in answers})) == len(answers)
 
 
 def test_two_services_share_a_journal_folder(home: Path, bundle: Bundle, customers: list[dict[str, Any]]) -> None:
