@@ -38,6 +38,7 @@ def up(contract_name: str) -> None:
     ports, log = settings.read(StageSettings), PrefixedLog()
     contract = load_contract(contract_name)
     os.environ.update(environment(settings.HOME, ports, contract.name))
+    os.environ.setdefault("WINDOW_SECONDS", "300")  # somebody is looking: an hour is long to wait for a first verdict
     with Stage(settings.HOME, os.environ, echo=log) as stage:
         rooms = Rooms(stage, ports)
         log("up", f"ready: {rooms.start_ground()}")
