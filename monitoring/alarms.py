@@ -3,7 +3,8 @@
 A cause is what an engineer would mend: a column's nulls, a column's drift, a broken run. What follows from another
 cause rings no bell of its own: the drift of a column whose quality failed, the drift of the score while one of the
 features it is made from drifts, and a change of the joint distribution while a column drifts. Windows that could not
-be judged for want of rows neither ring nor quieten.
+be judged for want of rows neither ring nor quieten. A column that fails now this check and now that one, for k of n
+windows, rings by the last: a shift at the edge of the reference's range is out of range and drift by turns.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class AlarmBook:
     def __init__(self, policy: AlarmPolicy) -> None:
         self._policy = policy
         self._watched: dict[str, _Watched] = {}
+        self._columns: dict[str, deque[bool]] = {}
 
     @property
     def ringing(self) -> list[Alarm]:
@@ -108,6 +110,7 @@ class AlarmBook:
         if judged.verdict.state == "insufficient":
             return []
         causes = find_causes(judged)
+        self._see_columns({cause.column for cause in causes.values() if cause.column})
         changed = []
         for name in sorted(self._watched.keys() | causes.keys()):
             watched = self._watched.get(name) or _Watched(deque(maxlen=self._policy.of_windows))
@@ -127,7 +130,7 @@ class AlarmBook:
                 worst: Severity = "page" if "page" in (cause.severity, watched.alarm.cause.severity) else "ticket"
                 cause = replace(cause, severity=worst)
                 watched.alarm = replace(watched.alarm, cause=cause, windows=watched.bad)
-            elif self._opens(watched) or judged.verdict.state == "broken":
+            elif self._opens(watched, cause) or judged.verdict.state == "broken":
                 window = judged.window
                 watched.alarm = Alarm(window.contract, window.model_run_id, cause, window.end, window.key, watched.bad)
             return watched.alarm
@@ -138,10 +141,23 @@ class AlarmBook:
         closed = replace(watched.alarm, closed_at=judged.window.end)
         watched.bad, watched.alarm, watched.cooling = 0, None, self._policy.cooldown_windows
         watched.seen.clear()
+        self._columns.pop(closed.cause.column, None)
         return closed
 
-    def _opens(self, watched: _Watched) -> bool:
-        return sum(watched.seen) >= self._policy.windows and not watched.cooling
+    def _opens(self, watched: _Watched, cause: Cause) -> bool:
+        lasts = sum(watched.seen) >= self._policy.windows or self._lasts_by_turns(cause.column)
+        return lasts and not watched.cooling
+
+    def _see_columns(self, failing: set[str]) -> None:
+        for column in self._columns.keys() | failing:
+            seen = self._columns.setdefault(column, deque(maxlen=self._policy.of_windows))
+            seen.append(column in failing)
+        self._columns = {column: seen for column, seen in self._columns.items() if any(seen)}
+
+    def _lasts_by_turns(self, column: str) -> bool:
+        """Whether a column that has no alarm yet failed in enough windows, by whichever check."""
+        rings = any(other.alarm and other.alarm.cause.column == column for other in self._watched.values())
+        return not rings and sum(self._columns.get(column, ())) >= self._policy.windows
 
 
 def replay(windows: Iterable[Judged], policy: AlarmPolicy) -> AlarmBook:

@@ -103,6 +103,20 @@ def test_a_column_with_bad_values_has_one_cause_not_two() -> None:
     assert list(find_causes(window(0, drifted("spend"), quality=(problem,)))) == ["missing:spend"]
 
 
+def test_a_column_that_fails_by_turns_out_of_range_and_by_drift_rings_once() -> None:
+    beyond = QualityProblem("spend", "out_of_range", 0.03, 0.0, 0.02, 1e-9, "3.0% outside")
+    book, told = AlarmBook(AlarmPolicy()), []
+    for number in range(4):
+        book.observe(window(number, drifted("spend"), quality=(beyond,) if number % 2 else ()))
+        told.append([alarm.cause.name for alarm in book.ringing])
+    for number in range(4, 6):
+        book.observe(window(number))
+
+    assert told[0] == []
+    assert told[1] == told[2] == told[3] == ["out_of_range:spend"]
+    assert book.ringing == []
+
+
 def test_the_score_is_a_cause_only_where_no_feature_moved() -> None:
     score = drifted("churn_probability", kind="score")
 
