@@ -29,7 +29,7 @@ PLAIN_BYTES = 1 << 16
 """Larger bodies are lists in all but name: Flask's threads take them, so that they hold nobody up here."""
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 """The value of a header that is not ASCII. A key that is one is refused; it must not pass for none."""
-GATHER_SECONDS = 0.001
+GATHER_SECONDS = 0.002
 """How long a group waits for as many requests as the last one had."""
 GATHER_FROM = 3
 """A group of at least so many makes the next one wait for company."""
