@@ -74,7 +74,7 @@ check: setup  ## Lint, types, import contracts, and the fast tests: what a commi
 
 test-fast: setup  ## The fast tests alone
 	@echo "==> fast tests"
-	@$(BIN)/python -m pytest -q -m "not integration and not e2e" --durations=5
+	@$(BIN)/python -m pytest -q -n 2 -m "not integration and not e2e" --durations=5
 
 test: check  ## Everything: checks, fast, integration and end-to-end tests
 	@echo "==> integration and end-to-end tests (real servers on free ports)"
