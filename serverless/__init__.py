@@ -1,0 +1,1 @@
+"""Handlers for AWS Lambda: the doors of those who run no servers."""
