@@ -6,9 +6,10 @@ from plain numbers (churn/trees.py, churn/linear.py). Fitting stands in orchestr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,10 @@ class XGBoostModel:
 
     def save(self, folder: Path) -> None:
         (folder / self.file_name).write_bytes(self._booster.save_raw())
+
+    def document(self) -> dict[str, Any]:
+        """The model in XGBoost's JSON schema."""
+        return json.loads(self._booster.save_raw("json"))  # type: ignore[no-any-return]
 
     def log_odds(self, matrix: Matrix) -> NDArray[np.float64]:
         return self._booster.margins(matrix)

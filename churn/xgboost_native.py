@@ -14,7 +14,7 @@ import functools
 import importlib.util
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +49,10 @@ class NativeBooster:
         if getattr(self, "_handle", None):
             self._library.XGBoosterFree(self._handle)
 
-    def save_raw(self) -> bytes:
-        """The bytes of a .ubj file."""
+    def save_raw(self, form: Literal["ubj", "json"] = "ubj") -> bytes:
+        """The bytes of a .ubj (or .json) file."""
         length, text = ctypes.c_uint64(), ctypes.POINTER(ctypes.c_char)()
-        config = b'{"format":"ubj"}'
+        config = b'{"format":"%s"}' % form.encode()
         self._call("XGBoosterSaveModelToBuffer", self._handle, config, ctypes.byref(length), ctypes.byref(text))
         return ctypes.string_at(text, length.value)
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from churn.errors import ChurnwatchError
-from orchestration import commands, release_commands
+from orchestration import commands, export, release_commands
 from orchestration.infer import command as infer
 from orchestration.promotion import PromotionRefused
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     tune.set_defaults(run=commands.tune)
 
     infer.add_parser(parts)
-    for part in (ingest, tune, *release_commands.add_parsers(parts)):
+    for part in (ingest, tune, export.add_parser(parts), *release_commands.add_parsers(parts)):
         part.add_argument("--contract", default="credit_card", help="name of a contract, or the path of a .toml file")
         part.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
 
