@@ -1,5 +1,6 @@
 # Churnwatch. `make` lists the targets; the two to begin with are `make demo` and `make test`.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
