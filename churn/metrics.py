@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -51,6 +54,12 @@ class ModelMetrics:
             ["model_run_id", "contract", "contract_hash"],
             registry=registry,
         )
+        self.since = Gauge(
+            "churnwatch_model_served_since_timestamp_seconds",
+            "When the longest serving worker began to serve this model: a deployment or a swap.",
+            ["model_run_id", "contract"],
+            registry=registry,
+        )
         self.refused = Gauge(
             "churnwatch_model_refused",
             "Workers that refused the model their alias leads to and go on serving the old one: an alarm above 0.",
@@ -61,6 +70,8 @@ class ModelMetrics:
     def serves(self, model_run_id: str, contract: str, contract_hash: str) -> None:
         """Only the newest model is told as served."""
         self.info.clear()
+        self.since.clear()
+        self.since.labels(model_run_id, contract).set_to_current_time()
         self.info.labels(model_run_id, contract, contract_hash).set(1)
 
 
@@ -74,6 +85,23 @@ class WebMetrics:
             ["path", "status"],
             registry=registry,
         )
+
+
+class DiskMetrics:
+    """Room on the disks of folders, by the folder's name here. Asked for at every scrape."""
+
+    def __init__(self, registry: CollectorRegistry, folders: Mapping[str, Path] | None = None) -> None:
+        self.free = Gauge("churnwatch_disk_free_bytes", "Free on the folder's disk.", ["folder"], registry=registry)
+        self.size = Gauge("churnwatch_disk_size_bytes", "Size of the folder's disk.", ["folder"], registry=registry)
+        for name, folder in (folders or {}).items():
+            self.free.labels(name).set_function(partial(_disk, folder, "free"))
+            self.size.labels(name).set_function(partial(_disk, folder, "total"))
+
+
+def _disk(folder: Path, what: str) -> float:
+    """Of the nearest folder above that exists: ours may not have been made yet."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return float(getattr(shutil.disk_usage(there), what))
 
 
 def journal_families(
@@ -271,6 +299,15 @@ class WatchMetrics:
         )
         self.windows = Counter(
             "churnwatch_windows_judged_total", "Windows judged, by state.", [*run, "state"], registry=registry
+        )
+        self.gateway_up = Gauge(
+            "churnwatch_gateway_up", "1 when the gateway answers by TLS.", ["address"], registry=registry
+        )
+        self.certificate_end = Gauge(
+            "churnwatch_certificate_end_timestamp_seconds",
+            "When the certificate that the gateway shows ends.",
+            ["address"],
+            registry=registry,
         )
         self.last_poll = Gauge(
             "churnwatch_watch_last_poll_timestamp_seconds",

@@ -124,6 +124,9 @@ class WatchSettings(Settings):
     watch_stale_seconds: float = Field(3600.0, gt=0, description="Silence after which a contract counts as stale.")
     watch_host: str = Field("127.0.0.1", description="Address to bind.")
     watch_port: int = Field(8085, ge=0, le=65535, description="Gauges for Prometheus and the status page.")
+    watch_gateway: str = Field(
+        "", description="HOST:PORT of the gateway, whose certificate is then looked at every minute; empty is none."
+    )
     false_alarm_budget: float = Field(0.01, gt=0, lt=1, description="Family-wise false alarms a quiet window.")
     joint_seconds: float = Field(
         3600.0, ge=0, description="How often it is asked whether features go together as they did; 0 is never."

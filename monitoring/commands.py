@@ -21,6 +21,7 @@ from churn.contract import load_contract
 from churn.drift import judge
 from churn.errors import WatchError
 from churn.histogram import Histograms, Profile
+from churn.metrics import DiskMetrics
 from churn.pseudonym import key_source, pseudonyms
 from churn.quality import find_problems
 from churn.segments import find_segments
@@ -157,7 +158,10 @@ def _serve(settings: WatchSettings, store: PredictionStore) -> int:
     opinions = (
         SecondOpinions(store, settings.evidently_seconds, _now, start_job) if settings.evidently_seconds else None
     )
-    service = WatchService(_watch(settings, store), registry, settings.watch_poll_seconds, _now, opinions)
+    service = WatchService(
+        _watch(settings, store), registry, settings.watch_poll_seconds, _now, opinions, settings.watch_gateway
+    )
+    DiskMetrics(registry, {"watch": settings.evidently_dir})
     server = StatusServer(
         settings.watch_host,
         settings.watch_port,

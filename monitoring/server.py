@@ -1,5 +1,6 @@
-"""Port 8085: /metrics for Prometheus, / for people, /status.json for programs, /health for whoever restarts us, and
-/alerts for Alertmanager, so that what it sends is seen on the page."""
+"""Port 8085: /metrics for Prometheus, / for people, /status.json for programs, /health for whoever restarts us,
+/evidently/CONTRACT/RUN_ID for alarms and dashboards, which leads to the newest page, and /alerts for Alertmanager, so
+that what it sends is seen on the page."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -42,7 +43,7 @@ class StatusServer:
             "/health": lambda: _health(health()),
         }
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(routes, evidently_folder, notify))
+            self._server = ThreadingHTTPServer((host, port), _handler(routes, status, evidently_folder, notify))
         except OSError as error:
             expected = f"a free port to bind on {host} ({error.strerror}); stop what uses it or set another"
             raise SettingError("WATCH_PORT", port, expected) from error
@@ -81,8 +82,18 @@ def _evidently_page(folder: Path | None, path: str) -> Answer | None:
         return None
 
 
+def _newest_page(status: dict[str, Any], path: str) -> str | None:
+    """Where the newest page of a run is, for /evidently/CONTRACT/RUN_ID."""
+    contract, _, run = unquote(path.removeprefix("/evidently/")).partition("/")
+    for known in status["runs"]:
+        if (known["contract"], known["model_run_id"]) == (contract, run) and known["evidently"]:
+            return f"/evidently/{quote(known['evidently'])}"
+    return None
+
+
 def _handler(
     routes: dict[str, Callable[[], Answer]],
+    status: Callable[[], dict[str, Any]],
     evidently_folder: Path | None,
     notify: Callable[[dict[str, Any]], None] | None,
 ) -> type[BaseHTTPRequestHandler]:
@@ -92,8 +103,12 @@ def _handler(
 
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
-            route = routes.get(path)
-            page = _evidently_page(evidently_folder, path) if path.startswith("/evidently/") else None
+            route, page = routes.get(path), None
+            if path.startswith("/evidently/"):
+                if newest := _newest_page(status(), path):
+                    self._answer((302, "text/plain", b""), Location=newest)
+                    return
+                page = _evidently_page(evidently_folder, path)
             nothing = _json(404, {"status": f"no such page; try {', '.join(routes)}"})
             self._answer(route() if route else page or nothing)
 
@@ -113,9 +128,11 @@ def _handler(
             except (ValueError, KeyError, TypeError, AttributeError):
                 self._answer(_json(400, {"status": "expected JSON as Alertmanager's webhook sends it"}))
 
-        def _answer(self, answer: Answer) -> None:
-            status, kind, body = answer
-            self.send_response(status)
+        def _answer(self, answer: Answer, **headers: str) -> None:
+            code, kind, body = answer
+            self.send_response(code)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from churn.errors import StoreUnavailable
 from churn.metrics import WatchMetrics
 from monitoring import gauges
+from monitoring.gateway import GatewayProbe
 from monitoring.judged import Judged
 from monitoring.retention import Retention
 from monitoring.second_opinion import SecondOpinions
@@ -39,8 +40,11 @@ class WatchService:
         poll_seconds: float,
         now: Callable[[], datetime],
         opinions: SecondOpinions | None = None,
+        gateway: str = "",
     ) -> None:
+        """Raises SettingError when `gateway` is neither empty nor HOST:PORT."""
         self.metrics = WatchMetrics(registry)
+        self._gateway = GatewayProbe(gateway, self.metrics) if gateway else None
         self._watch = watch
         self._opinions = opinions
         self._truth = Truth(watch.store, watch.decision)
@@ -81,6 +85,8 @@ class WatchService:
     def run(self, stop: threading.Event) -> None:
         """Poll until `stop` is set. An outage of the store is counted, told and waited out."""
         while not stop.is_set():
+            if self._gateway is not None:
+                self._gateway.look()
             try:
                 self.poll()
             except StoreUnavailable as error:

@@ -1,8 +1,8 @@
 """One /metrics for several workers: each keeps a snapshot of its own registry in a shared folder, any of them sums.
 
 Counters and histograms of workers that died stay in the sum (they never go back); gauges count only while their
-worker lives. A snapshot is at most `interval_seconds` old, so a killed worker loses that much of its counting, never
-of its predictions, which the journal counts itself.
+worker lives, and of times the oldest is told, not the sum. A snapshot is at most `interval_seconds` old, so a killed
+worker loses that much of its counting, never of its predictions, which the journal counts itself.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class _Sum:
                 metric = Metric(family["name"], family["help"], family["type"])
                 _, values = families.setdefault(family["name"], (metric, {}))
                 if alive or family["type"] != "gauge":
-                    _add(values, family["samples"])
+                    _add(values, family["samples"], of_times=family["name"].endswith("_timestamp_seconds"))
         for metric, values in families.values():
             for (name, *labels), value in values.items():
                 metric.add_sample(name, dict(labels), value)
@@ -99,7 +99,7 @@ def _as_json(metric: Metric) -> dict[str, Any]:
     return {"name": metric.name, "help": metric.documentation, "type": metric.type, "samples": samples}
 
 
-def _add(values: dict[tuple[Any, ...], float], samples: Iterable[Any]) -> None:
+def _add(values: dict[tuple[Any, ...], float], samples: Iterable[Any], of_times: bool) -> None:
     for name, labels, value in samples:
         key = (name, *labels.items())
-        values[key] = values.get(key, 0.0) + value
+        values[key] = min(values.get(key, value), value) if of_times else values.get(key, 0.0) + value

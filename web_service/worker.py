@@ -20,7 +20,7 @@ from prometheus_client.core import Metric
 from churn.bundle import Bundle, load_bundle
 from churn.errors import ChurnwatchError
 from churn.journal import Idempotency, Journal, Shipper, host_stats
-from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics, journal_families
+from churn.metrics import AnswerMetrics, DiskMetrics, ModelMetrics, WebMetrics, journal_families
 from churn.model_cache import open_model
 from churn.pseudonym import key_source
 from churn.registry import RUN_ID_PATTERN, Registry
@@ -162,9 +162,11 @@ def _gate(plan: WorkerPlan) -> Gate:
 
 
 def journal_totals(directory: Path) -> list[Metric]:
-    """What the journal counts for this host."""
+    """What the journal counts for this host, and the room that it has."""
+    disk = CollectorRegistry()
+    DiskMetrics(disk, {"journal": directory})
     stats = host_stats(directory, time.monotonic())
-    return journal_families(
+    counted = journal_families(
         accepted=stats.accepted,
         stored=stats.shipped,
         repeated=stats.repeated,
@@ -173,6 +175,7 @@ def journal_totals(directory: Path) -> list[Metric]:
         oldest_seconds=stats.oldest_seconds,
         rejected=stats.rejected,
     )
+    return [*counted, *disk.collect()]
 
 
 def _bundle(plan: WorkerPlan) -> Bundle:

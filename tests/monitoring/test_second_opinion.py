@@ -116,6 +116,25 @@ def test_what_evidently_said_is_exported_and_linked(scene: Any, service: WatchSe
     assert service.status()["runs"][0]["evidently"] == "p.html"
 
 
+def test_an_alarms_link_leads_to_the_newest_page_of_its_run(scene: Any, service: WatchService, tmp_path: Path) -> None:
+    scene.send(200)
+    scene.clock.advance(10)
+    service.poll()
+    (tmp_path / "newest.html").write_text("Evidently's page")
+    key = scene.store.documents("verdict")[0]["key"]
+    scene.store.put_document("evidently", key, {"key": key, "page": "newest.html", "scores": []})
+    service.poll()
+    server = StatusServer("127.0.0.1", 0, CollectorRegistry(), service.status, service.health, tmp_path)
+    base = f"http://127.0.0.1:{server.port}/evidently"
+    with urllib.request.urlopen(f"{base}/credit_card/{scene.bundle.run_id}", timeout=10) as answer:
+        led_to, page = answer.url, answer.read().decode()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{base}/credit_card/another", timeout=10)
+    server.close()
+
+    assert (led_to, page) == (f"{base}/newest.html", "Evidently's page")
+
+
 def test_a_window_that_was_never_judged_ends_with_a_sentence(scene: Any, tmp_path: Path) -> None:
     with pytest.raises(WatchError, match="no window nothing was judged"):
         ask(scene.store, "nothing", lambda *_: scene.bundle, tmp_path, 1_000)

@@ -50,6 +50,18 @@ def test_counters_and_histograms_add_up_and_gauges_of_the_living(tmp_path: Path)
     assert sums["took_seconds_bucket{+Inf}"] == sums["took_seconds_count"] == 4
 
 
+def test_of_times_the_oldest_of_the_living_is_told(tmp_path: Path) -> None:
+    def since(seconds: float) -> CollectorRegistry:
+        made = CollectorRegistry()
+        Gauge("served_since_timestamp_seconds", "When.", registry=made).set(seconds)
+        return made
+
+    another_worker(tmp_path, 1, since(200))
+    another_worker(tmp_path, NO_PROCESS, since(100))
+
+    assert told(WorkerTotals(since(300), tmp_path).render())["served_since_timestamp_seconds"] == 200
+
+
 def test_what_is_counted_for_the_host_is_told_as_it_is(tmp_path: Path) -> None:
     of_the_host = [GaugeMetricFamily("waiting", "Records.", value=3)]
     another_worker(tmp_path, 1, registry(0, 0, []))
