@@ -18,6 +18,9 @@ DATA ?=
 env ?= local
 COMPOSE = docker compose --env-file .env.$(env)
 
+# Beside `make up` its servers are meant, unless others are named.
+LOCAL = up="$${CHURNWATCH_HOME:-.churnwatch}/env"; [ -n "$$MLFLOW_TRACKING_URI$$AWS_ENDPOINT_URL" ] || [ ! -f "$$up" ] || . "$$up";
+
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -40,17 +43,17 @@ up: setup  ## Start everything in the foreground, to stay until Ctrl-C (after a 
 	@$(BIN)/python -m simulation up --contract $(CONTRACT)
 
 train: setup  ## Ingest DATA=file.csv and tune; needs the servers of `make up` or your own
-	@$(BIN)/python -m orchestration ingest --contract $(CONTRACT) $(DATA)
-	@$(BIN)/python -m orchestration tune --contract $(CONTRACT)
+	@$(LOCAL) $(BIN)/python -m orchestration ingest --contract $(CONTRACT) $(DATA)
+	@$(LOCAL) $(BIN)/python -m orchestration tune --contract $(CONTRACT)
 
 promote: setup  ## Let a run go live on evidence: make promote RUN_ID=… [REASON="why"]
-	@$(BIN)/python -m orchestration promote --contract $(CONTRACT) $(RUN_ID) --reason "$(REASON)"
+	@$(LOCAL) $(BIN)/python -m orchestration promote --contract $(CONTRACT) $(RUN_ID) --reason "$(REASON)"
 
 simulate: setup  ## Send simulated customers to the running services, one a second, until Ctrl-C
-	@$(BIN)/python -m simulation run --contract $(CONTRACT) --rate 1 --run-id $${RUN_ID:-challenger} --http http://127.0.0.1:$${WEB_PORT:-9696} --stream predictions
+	@$(LOCAL) $(BIN)/python -m simulation run --contract $(CONTRACT) --rate 1 --run-id $${RUN_ID:-challenger} --http http://127.0.0.1:$${WEB_PORT:-9696} --stream predictions
 
 report: setup  ## Report on the last 24 hours of the running store
-	@$(BIN)/python -m reporting make --contract $(CONTRACT) --last-hours 24
+	@$(LOCAL) $(BIN)/python -m reporting make --contract $(CONTRACT) --last-hours 24
 
 secrets:  ## Make secrets/: passwords, API keys and a certificate, each once
 	@docker/secrets

@@ -185,7 +185,7 @@ class FeatureStore:
             endpoint = self._s3.meta.endpoint_url
             raise FeatureStoreUnavailable(
                 f"the bucket {self.bucket} at {endpoint} cannot be used: {error}; "
-                "check AWS_ENDPOINT_URL, the keys and that the server runs"
+                "check AWS_ENDPOINT_URL, the keys and that the server runs (beside `make up`: . .churnwatch/env)"
             ) from error
 
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from churn import metrics, settings
+from docs.commands import commands_page
 from simulation import stage  # its settings are in the table too
 
 FOLDER = Path(__file__).resolve().parent / "reference"
@@ -69,7 +70,7 @@ class _Names(CollectorRegistry):
         self.collectors.append(collector)
 
 
-PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
+PAGES = {"settings.md": settings_page, "metrics.md": metrics_page, "commands.md": lambda: commands_page(NOTE)}
 
 
 def main() -> None:

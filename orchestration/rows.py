@@ -1,10 +1,16 @@
-"""Rows of text out of a file of any kind we read: CSV (plain or .gz), Excel, Parquet. One row at a time."""
+"""Rows of text out of a file of any kind we read: CSV (plain or .gz), Excel, Parquet. One row at a time.
+
+A CSV whose header holds no comma may be separated by semicolons, tabs or bars; with semicolons a number may have a
+decimal comma, as spreadsheets write both in much of Europe.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import gzip
+import itertools
+import re
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
@@ -23,6 +29,8 @@ Row = tuple[int, list[str]]
 """The line a row ends on (its number in a table, the header being 1), and its fields; an empty cell is ''."""
 
 BATCH_ROWS = 10_000
+SEPARATORS = ";\t|"
+DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 EXCEL, PARQUET = (".xlsx", ".xlsm"), (".parquet", ".pq")
 
 
@@ -56,7 +64,10 @@ def _guarded(path: Path, rows: Iterator[Row]) -> Generator[Row, None, None]:
     try:
         yield from rows
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); convert it first") from error
+        raise DataError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); convert it first, "
+            f"such as by: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}"
+        ) from error
     except csv.Error as error:
         raise DataError(f"{path}: not a CSV file: {error}") from error
     except (zipfile.BadZipFile, InvalidFileException, KeyError) as error:
@@ -72,9 +83,16 @@ def _guarded(path: Path, rows: Iterator[Row]) -> Generator[Row, None, None]:
 def _csv(path: Path) -> Iterator[Row]:
     opened: Any = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
+        first = file.readline()
+        mark = "," if "," in first else next((mark for mark in SEPARATORS if mark in first), ",")
+        reader = csv.reader(itertools.chain([first], file), delimiter=mark)
         for row in reader:
-            yield reader.line_num, row
+            yield reader.line_num, [_with_point(field) for field in row] if mark == ";" else row
+
+
+def _with_point(field: str) -> str:
+    """A number with a decimal comma as the rest of the world writes it; any other text as it is."""
+    return field.replace(",", ".") if "," in field and DECIMAL_COMMA.fullmatch(field) else field
 
 
 def _excel(path: Path) -> Iterator[Row]:

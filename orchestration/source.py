@@ -32,7 +32,7 @@ class Chunk:
 
 @contextlib.contextmanager
 def open_source(path: Path, contract: Contract) -> Iterator[Iterator[Chunk]]:
-    """The file's chunks. CSV (plain or .gz, UTF-8, commas), Excel or Parquet, with one header row. Raises DataError,
+    """The file's chunks. CSV (plain or .gz, UTF-8), Excel or Parquet, with one header row. Raises DataError,
     also on the way."""
     with open_rows(path) as rows:
         yield _chunks(path, rows, contract)
@@ -62,8 +62,6 @@ def _match(path: Path, header: list[str], contract: Contract) -> dict[str, int]:
     """Where each wanted column stands, by the contract's name for it."""
     if not any(header):
         raise DataError(f"{path}: the file is empty; expected a header row with the columns of {contract.name}")
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        raise DataError(f"{path}: the header {shown(header[0])} holds no comma; expected fields separated by commas")
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(f"{path}: the column {shown(twice[0])} stands there twice; rename or remove one")

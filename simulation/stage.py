@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,10 @@ from churn.settings import Settings
 READY_SECONDS = 120.0
 """A cold MLflow or Prefect imports for up to half a minute on a busy machine."""
 STOP_SECONDS = 15.0
+ENVIRONMENT_FILE = "env"
 GROUND = ("aws", "mlflow", "prefect")
+SILENT = (*GROUND, "reports")
+"""Servers of others: their banners and access logs go to their files only, not between the lines of our rooms."""
 
 
 class StageError(ChurnwatchError):
@@ -41,6 +45,7 @@ class StageSettings(Settings):
     aws_port: int = Field(4566, ge=1, le=65535, description="The embedded S3/Kinesis emulator.")
     mlflow_port: int = Field(5051, ge=1, le=65535, description="The embedded MLflow server.")
     prefect_port: int = Field(4200, ge=1, le=65535, description="The embedded Prefect server.")
+    reports_port: int = Field(8888, ge=1, le=65535, description="The reports, as `make up` serves them.")
 
 
 @dataclass
@@ -83,9 +88,10 @@ class Stage:
     def start(self, name: str, command: Sequence[str], port: int | None = None, **environment: str) -> Part:
         """Start a process in a group of its own. Raises StageError at once when its port is taken."""
         if port is not None and not port_is_free(port):
-            raise StageError(f"port {port} for {name} is in use; stop what uses it, or set {name.upper()}_PORT")
+            other = "end `make up` by Ctrl-C" if (self.home / ENVIRONMENT_FILE).exists() else "stop what uses it"
+            raise StageError(f"port {port} for {name} is in use; {other}, or set {name.upper()}_PORT")
         log = self.home / "logs" / f"{name}.log"
-        pipe = self._echo is not None
+        pipe = self._echo is not None and name not in SILENT
         with log.open("wb") as file:
             process = subprocess.Popen(
                 command,
@@ -152,17 +158,11 @@ def environment(home: Path, settings: StageSettings, contract: str) -> dict[str,
 
     They win over the caller's own, so that a demo never touches a real account.
     """
-    aws = f"http://127.0.0.1:{settings.aws_port}"
-    embedded = {
+    return {
+        **os.environ,
+        **addresses(home, settings),
         "CHURNWATCH_HOME": str(home),
         "CONTRACT": contract,
-        "AWS_ENDPOINT_URL": aws,
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "embedded",
-        "AWS_SECRET_ACCESS_KEY": "embedded",
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{settings.mlflow_port}",
-        "PREFECT_API_URL": f"http://127.0.0.1:{settings.prefect_port}/api",
         "PREFECT_HOME": str(home.resolve() / "prefect"),
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -170,7 +170,37 @@ def environment(home: Path, settings: StageSettings, contract: str) -> dict[str,
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
     }
-    return {**os.environ, **embedded}
+
+
+def addresses(home: Path, settings: StageSettings) -> dict[str, str]:
+    """Where everything of the embedded default is: what a command in another terminal needs to know."""
+    return {
+        "CHURNWATCH_HOME": str(home.resolve()),
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{settings.aws_port}",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "embedded",
+        "AWS_SECRET_ACCESS_KEY": "embedded",
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{settings.mlflow_port}",
+        "PREFECT_API_URL": f"http://127.0.0.1:{settings.prefect_port}/api",
+    }
+
+
+@contextlib.contextmanager
+def environment_file(home: Path, settings: StageSettings) -> Iterator[Path]:
+    """While the block runs, a file that a shell reads (`. FILE`) to find the embedded servers and our Python.
+
+    One that a killed process left behind sets nothing, so that no command goes astray by it.
+    """
+    path = home / ENVIRONMENT_FILE
+    lines = [f"  export {name}={shlex.quote(value)}" for name, value in addresses(home, settings).items()]
+    lines += [f'  export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"']
+    ended = "echo 'make up has ended: nothing was set' >&2"
+    path.write_text("\n".join([f"if kill -0 {os.getpid()} 2>/dev/null; then", *lines, f"else {ended}; fi", ""]))
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def start_aws(stage: Stage, settings: StageSettings) -> Part:

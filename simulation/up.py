@@ -6,16 +6,16 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 from churn import settings
 from churn.contract import load_contract
 from churn.errors import ChurnwatchError, RunNotFound
 from churn.registry import Registry
 from simulation.rooms import Rooms
-from simulation.stage import Stage, StageError, StageSettings, environment
+from simulation.stage import Stage, StageError, StageSettings, environment, environment_file
 
 COLOURS = {"web": 36, "stream": 35, "watch": 33, "mlflow": 34, "prefect": 32, "aws": 90, "reports": 90}
-REPORTS_PORT = 8888
 
 
 class PrefixedLog:
@@ -41,15 +41,17 @@ def up(contract_name: str) -> None:
     os.environ.setdefault("WINDOW_SECONDS", "300")  # somebody is looking: an hour is long to wait for a first verdict
     with Stage(settings.HOME, os.environ, echo=log) as stage:
         rooms = Rooms(stage, ports)
+        log("up", "starting S3 and Kinesis (an emulator), MLflow and Prefect: up to half a minute")
         log("up", f"ready: {rooms.start_ground()}")
         run = serving_run(Registry(rooms.mlflow_url), contract.name)
         log("up", f"ready: {rooms.start_services(run)}")
         rooms.start_watch()
-        _serve_reports(stage)
-        for line in addresses(rooms, run):
-            log("up", line)
-        while (ended := stage.ended()) is None:
-            time.sleep(0.5)
+        _serve_reports(stage, ports.reports_port)
+        with environment_file(settings.HOME, ports) as file:
+            for line in addresses(rooms, run, ports.reports_port, file):
+                log("up", line)
+            while (ended := stage.ended()) is None:
+                time.sleep(0.5)
         raise StageError(f"{ended.name} ended with code {ended.process.returncode}; see {ended.log}")
 
 
@@ -69,20 +71,21 @@ def serving_run(registry: Registry, contract: str) -> str:
     )
 
 
-def addresses(rooms: Rooms, run: str) -> list[str]:
+def addresses(rooms: Rooms, run: str, reports_port: int, file: Path) -> list[str]:
     return [
         f"serving RUN_ID={run}; Ctrl-C stops all",
         f"HTTP      {rooms.web_url}/          (page, /docs, POST /predict)",
         f"watch     {rooms.watch_url}/          (status, /metrics)",
         f"MLflow    {rooms.mlflow_url}/",
         f"Prefect   {rooms.prefect_url}/",
-        f"reports   http://127.0.0.1:{REPORTS_PORT}/",
-        "traffic   make simulate   (in another terminal)",
+        f"reports   http://127.0.0.1:{reports_port}/",
+        f"in another terminal:   make simulate   (traffic), or   . {file}   before any `python -m ROOM`",
+        f"the servers' own logs are in {file.parent / 'logs'}",
     ]
 
 
-def _serve_reports(stage: Stage) -> None:
+def _serve_reports(stage: Stage, port: int) -> None:
     folder = settings.read(settings.ReportSettings).report_dir
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "http.server", str(REPORTS_PORT)]
-    stage.start("reports", [*command, "--bind", "127.0.0.1", "--directory", str(folder)], REPORTS_PORT)
+    command = [sys.executable, "-m", "http.server", str(port)]
+    stage.start("reports", [*command, "--bind", "127.0.0.1", "--directory", str(folder)], port)

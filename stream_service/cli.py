@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m stream_service",
         description="Reads customer events from Kinesis, answers each with a churn prediction, accounts for all.",
-        epilog="Settings come from the environment: RUN_ID, INPUT_STREAM, STORE_URL, … (docs/settings.md)",
+        epilog="Settings come from the environment: RUN_ID, INPUT_STREAM, STORE_URL, … (docs/reference/settings.md)",
     )
     top.add_argument("--once", action="store_true", help="answer what is there, then end")
     top.add_argument("--from", dest="start", type=_time, metavar="TIME", help="read a span again, from this time on …")

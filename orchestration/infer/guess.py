@@ -26,9 +26,11 @@ COVERED_SHARE = 0.5
 NUMBER_SHARE = 0.9
 MOST_ODD_TEXTS = 20
 FEW_NUMBERS = 10
+NEARLY_ALL = 0.95
 MOSTLY_MISSING = 0.6
 WHO = "customer|client|user|member|account|acct|subscriber|cust"
 CUSTOMER_NAME = re.compile(rf"({WHO})_*(id|no|num|number|code|key|ref)?$")
+ID_ENDING = re.compile(r"(^|_)(id|uuid|guid|key|code|ref|no|nr|num|number)$")
 ID_NAME = re.compile(rf"(^|_)(id|uuid|guid|key|code|ref|no|num|number)$|({WHO})")
 """Of names in lower case, with _ between words."""
 POSITIVE = {"yes", "y", "true", "t", "1"}
@@ -133,7 +135,9 @@ def _identity(columns: Sequence[Column]) -> tuple[str, list[str]]:
             notes = ["DOUBT: only the row's number tells rows apart; give the column of the customer if there is one."]
         return column.name, notes
     for column in columns:
-        if CUSTOMER_NAME.search(_words(column.name)) and column.distinct > column.rows / 2:
+        words = _words(column.name)
+        nearly = bool(ID_ENDING.search(words)) and column.is_whole and column.distinct > NEARLY_ALL * column.rows
+        if nearly or (CUSTOMER_NAME.search(words) and column.distinct > column.rows / 2):
             repeated = column.rows - column.distinct
             return column.name, [
                 f"DOUBT: {repeated:,} rows repeat an id or have none. A model wants one row a customer; an ingest sets "

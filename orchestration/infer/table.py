@@ -91,8 +91,6 @@ def rows_where(column: Column, text: str) -> Flags:
 def _check_header(path: Path, header: list[str]) -> None:
     if not any(header):
         raise DataError(f"{path}: the file is empty; expected a header row")
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        raise DataError(f"{path}: the header {shown(header[0])} holds no comma; expected fields separated by commas")
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(f"{path}: the column {shown(twice[0])} stands there twice; rename or remove one")

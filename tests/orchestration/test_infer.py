@@ -194,3 +194,14 @@ def test_published_data_sets_are_understood(file: str, target: str, left_out: in
 
     assert len(found.dropped) == left_out
     assert found.id_column.lower() in ("clientnum", "customerid")
+
+
+def test_a_number_of_customers_that_comes_twice_is_an_id_all_the_same(tmp_path: Path) -> None:
+    frame = customers()[["Customer  Ref", "Spend", "Left?"]]
+    frame = frame.assign(**{"Customer  Ref": range(100, 100 + len(frame))}).rename(
+        columns={"Customer  Ref": "Kunden-Nr"}
+    )
+    path = tmp_path / "numbers.csv"
+    pd.concat([frame, frame.head(1)]).to_csv(path, index=False)
+
+    assert guess(read_table(path), "Left?", None).id_column == "Kunden-Nr"

@@ -199,9 +199,9 @@ def test_a_file_that_does_not_fit_is_refused(
     [
         (b"", "the file is empty"),
         (b"\n\n", "the file is empty"),
-        (b"a;b;c\n1;2;3\n", "holds no comma"),
+        (b"a;b;c\n1;2;3\n", "no target column 'Attrition_Flag'.*columns there: 'a', 'b', 'c'"),
         (b"a,a,b\n", "the column 'a' stands there twice"),
-        (b"Attrition_Flag,\xff\n", "not UTF-8 text"),
+        (b"Attrition_Flag,\xff\n", "not UTF-8 text.*iconv -f WINDOWS-1252 -t UTF-8 file.csv"),
         (b"Attrition_Flag," + b"x" * 200_000 + b"\n", "not a CSV file"),
     ],
 )
@@ -328,6 +328,27 @@ def test_what_the_domain_expects_is_counted_and_told(tmp_path: Path) -> None:
     about = told["total charges are about tenure times monthly charges"]
     assert (about["judged"], about["broken"], about["first_lines"]) == (39, 2, [5, 7])
     assert sentence(about).endswith(": 2 of 39 rows differ (5.13%), the first on line 5, 7")
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("Id;fee;note\na;1443,83;b, c\n", ["a", "1443.83", "b, c"]),
+        ('Id;fee;note\na;-0,5;"d;e"\n', ["a", "-0.5", "d;e"]),
+        ("Id\tfee\tnote\na\t1,5\tf\n", ["a", "1,5", "f"]),
+        ("Id|fee|note\na|1.5|\n", ["a", "1.5", ""]),
+        ("Id,fee,a;b\na,1.5,g;h\n", ["a", "1.5", "g;h"]),
+    ],
+)
+def test_a_header_without_a_comma_says_what_separates_the_fields(tmp_path: Path, text: str, row: list[str]) -> None:
+    path = tmp_path / "customers.csv"
+    path.write_text(text)
+
+    with open_rows(path) as rows:
+        header, first = rows
+
+    assert (header[0], len(header[1])) == (1, 3)
+    assert first == (2, row)
 
 
 @pytest.mark.parametrize("kind", ["xlsx", "parquet"])

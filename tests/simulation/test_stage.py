@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from simulation.stage import Stage, StageError, StageSettings, environment, port_is_free
+from simulation.stage import Stage, StageError, StageSettings, environment, environment_file, port_is_free
 
 SERVER = (
     "import http.server, sys;"
@@ -134,3 +134,26 @@ def test_the_embedded_default_never_leads_to_a_real_account(tmp_path: Path, monk
     assert found["AWS_ACCESS_KEY_ID"] == "embedded"
     assert found["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1234"
     assert found["MLFLOW_TRACKING_URI"].startswith("http://127.0.0.1:")
+
+
+def test_a_shell_that_reads_the_environment_file_finds_the_servers_while_they_stay(tmp_path: Path) -> None:
+    asked = 'echo "$AWS_ENDPOINT_URL $MLFLOW_TRACKING_URI"; command -v python'
+    home = tmp_path / "it's here"
+    home.mkdir()
+    with environment_file(home, StageSettings(aws_port=4001, mlflow_port=4002)) as file:
+        told = subprocess.run(["sh", "-c", f'. "{file}"; {asked}'], capture_output=True, text=True, check=True)
+
+    assert told.stdout.split() == ["http://127.0.0.1:4001", "http://127.0.0.1:4002", sys.executable]
+    assert not file.exists()
+
+
+def test_a_file_that_a_killed_process_left_sets_nothing(tmp_path: Path) -> None:
+    with environment_file(tmp_path, StageSettings()) as file:
+        left = file.read_text().replace(f"kill -0 {os.getpid()} ", "kill -0 999999999 ")
+    told = subprocess.run(
+        ["sh", "-c", f'unset AWS_ENDPOINT_URL\n{left}\necho "<$AWS_ENDPOINT_URL>"'],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert told.stdout == "<>\n"
+    assert "make up has ended" in told.stderr
