@@ -20,6 +20,10 @@ COPY requirements/stream.txt requirements/
 # scipy (140 MB) is asked for by XGBoost's Python package; scoring uses its C library alone (churn/xgboost_native.py).
 RUN install-requirements requirements/stream.txt scipy
 COPY docker/bin/ /usr/local/bin/
+# The one command, leading to the room that an image holds.
+COPY bin bin
+COPY churnwatch.py .
+RUN ln -s /app/bin/churnwatch /usr/local/bin/churnwatch
 
 FROM core AS tables
 COPY requirements/simulate.txt requirements/

@@ -33,6 +33,7 @@ $(STAMP): requirements/dev.txt requirements/bootstrap.txt
 	@$(PYTHON) -m venv .venv || { echo "no venv: install your system's python3-venv package"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
 	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode --quiet requirements/dev.txt
+	@ln -sf ../../bin/churnwatch $(BIN)/churnwatch
 	@touch $@
 	@echo "==> .venv is ready"
 

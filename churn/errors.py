@@ -11,6 +11,10 @@ class ChurnwatchError(Exception):
     """The base of every error that a user can mend. Doors translate it: 422, 503, dead letter, exit code 1."""
 
 
+class Refused(ChurnwatchError):
+    """Asked properly, and the answer is no: a gate not passed, a run not approved. Exit code 3."""
+
+
 class SettingError(ChurnwatchError):
     """A variable holds a value that cannot be used."""
 

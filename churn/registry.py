@@ -39,6 +39,17 @@ BUNDLE_FOLDER = "artifacts/bundle"
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a contract's registered model, as `releases` lists it."""
+
+    version: int
+    run_id: str
+    aliases: tuple[str, ...]
+    promoted_at: str | None
+    withdrawn_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RegisteredModel:
     """A run with a bundle. `digest` is the sha256 of its bundle.json, which names the sha256 of every other file."""
 
@@ -93,6 +104,29 @@ class Registry:
             )
         except KeyError:
             raise RunNotFound(run_or_alias, self.tracking_uri) from None
+
+    def versions(self, contract: str) -> list[Version]:
+        """Every version of the contract's registered model, the newest first. Raises RegistryUnavailable."""
+        model = self._call("mlflow/registered-models/get", name=contract).get("registered_model", {})
+        aliases: dict[int, list[str]] = {}
+        for alias in model.get("aliases", ()):
+            aliases.setdefault(int(alias["version"]), []).append(str(alias["alias"]))
+        found: list[Version] = []
+        token = ""
+        while model:
+            query = {"filter": f"name='{contract}'", "max_results": "200", "page_token": token}
+            page = self._call("mlflow/model-versions/search", **query)
+            for each in page.get("model_versions", ()):
+                run = self._call("mlflow/runs/get", run_id=each["run_id"])
+                tags = {tag["key"]: tag["value"] for tag in run.get("run", {}).get("data", {}).get("tags", ())}
+                number = int(each["version"])
+                named = tuple(sorted(aliases.get(number, ())))
+                at, withdrawn = tags.get(APPROVED_AT_TAG), tags.get(WITHDRAWN_AT_TAG)
+                found.append(Version(number, str(each["run_id"]), named, at, withdrawn))
+            token = page.get("next_page_token", "")
+            if not token:
+                break
+        return sorted(found, key=lambda one: -one.version)
 
     def download(self, model: RegisteredModel, folder: Path) -> None:
         """Fetch a bundle into an empty folder, every file checked against the digest on its way.

@@ -28,6 +28,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", secrets_dir=SECRETS if SECRETS.is_dir() else None)
 
 
+class LogSettings(Settings):
+    """Log lines."""
+
+    log_format: Literal["console", "json"] = Field("console", description="Lines for people, or JSON for machines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lines below it are left out.")
+
+
 class ModelSettings(Settings):
     """Which model answers."""
 

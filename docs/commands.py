@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from functools import cache
 from unittest import mock
 
-ROOMS = ("orchestration", "web_service", "stream_service", "monitoring", "reporting", "simulation")
+import churnwatch
+from churn.command_line import EXIT_CODES
+
+ROOMS = tuple(package for package, _ in churnwatch.ROOMS.values())
 
 
 class Held(BaseException):
@@ -61,7 +64,8 @@ def commands_page(note: str) -> str:
         note,
         "# Commands",
         "",
-        "Each room is a program, `python -m ROOM`; `--help` after any of these says the same.",
+        f"Each room is a program, `python -m ROOM`, and `churnwatch` leads to all: {_short()}.",
+        f"`--help` after any of these says the same. {_sentence(EXIT_CODES)}",
     ]
     for room in ROOMS:
         lines += ["", f"## `python -m {room}`"]
@@ -70,6 +74,10 @@ def commands_page(note: str) -> str:
                 lines += ["", f"### `{' '.join((room, *words))}`"]
             lines += ["", *_about(room, words, parser)]
     return "\n".join(lines) + "\n"
+
+
+def _short() -> str:
+    return ", ".join(f"`churnwatch {name}` is `python -m {package}`" for name, (package, _) in churnwatch.ROOMS.items())
 
 
 def _about(room: str, words: tuple[str, ...], parser: argparse.ArgumentParser) -> list[str]:

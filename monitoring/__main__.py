@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
-import structlog
-
-from churn.errors import ChurnwatchError
+from churn.command_line import finish, with_verb
+from churn.logs import configure_logs
 from monitoring import commands
 
 
 def main() -> int:
-    options = commands.parser().parse_args()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    try:
-        if options.command == "status":
-            return commands.show_status(options.json)
-        if options.command == "evidently":
-            return commands.ask_evidently(options.key)
-        if options.command == "segments":
-            return commands.show_segments(options.key, options.json)
-        if options.command == "labels":
-            return commands.bring_labels(options.file)
-        if options.command == "judge":
-            return commands.judge_past(options)
-        return commands.watch(options.once)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stderr.close()
-        return 0
-    except ChurnwatchError as error:
-        print(f"monitoring: {error}", file=sys.stderr)
-        return 1
+    options = commands.parser().parse_args(with_verb(None, commands.VERBS, "serve"))
+    return finish(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    configure_logs("watch")
+    if options.command == "status":
+        return commands.show_status(options.json)
+    if options.command == "evidently":
+        return commands.ask_evidently(options.key, options.json)
+    if options.command == "segments":
+        return commands.show_segments(options.key, options.json)
+    if options.command == "labels":
+        return commands.bring_labels(options.file, options.json)
+    if options.command == "judge":
+        return commands.judge_past(options)
+    return commands.watch(options.once)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 from prometheus_client import CollectorRegistry
 
+from churn.command_line import make_parser, wants_colour
 from churn.contract import load_contract
 from churn.drift import judge
 from churn.errors import WatchError
@@ -42,23 +43,27 @@ from monitoring.windows import CountWindows, TimeWindows, Window, WindowRule
 if TYPE_CHECKING:
     from churn.bundle import Bundle
 
+VERBS = ("serve", "status", "evidently", "segments", "labels", "judge")
 SEGMENT_ROWS = 20_000
 
 
 def parser() -> argparse.ArgumentParser:
     """Every command with its options."""
-    top = argparse.ArgumentParser(prog="python -m monitoring", description="The watch over what the models answer.")
-    top.add_argument("--once", action="store_true", help="judge every window that is closed, and end")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    top = make_parser("monitoring", "The watch over what the models answer.")
+    commands = top.add_subparsers(dest="command", metavar="VERB", required=True)
+    serve = commands.add_parser("serve", help="judge windows as they close and serve the gauges (the default)")
+    serve.add_argument("--once", action="store_true", help="judge every window that is closed, and end")
     status = commands.add_parser("status", help="show what the watch knows")
     status.add_argument("--json", action="store_true", help="the same as JSON")
     opinion = commands.add_parser("evidently", help="ask Evidently about a judged window; keep its page and scores")
     opinion.add_argument("key", help="CONTRACT/RUN_ID/SERIES/NUMBER, as the status has it")
+    opinion.add_argument("--json", action="store_true", help="the page's place as JSON")
     parts = commands.add_parser("segments", help="which groups of customers changed in a judged window")
     parts.add_argument("key", help="CONTRACT/RUN_ID/SERIES/NUMBER, as the status has it")
     parts.add_argument("--json", action="store_true", help="the segments as JSON")
     labels = commands.add_parser("labels", help="bring ground truth from a CSV file into the store")
     labels.add_argument("file", type=Path, metavar="FILE.csv", help="prediction_id (or customer_id), churned")
+    labels.add_argument("--json", action="store_true", help="the counts as JSON")
     past = commands.add_parser("judge", help="judge any past stretch of time; nothing is kept")
     past.add_argument("--from", dest="start", required=True, type=_moment, metavar="TIME", help="ISO time, UTC")
     past.add_argument("--to", dest="end", required=True, type=_moment, metavar="TIME", help="ISO time, UTC")
@@ -88,14 +93,15 @@ def show_status(as_json: bool) -> int:
     watch = _watch(read(WatchSettings), _open_store())
     watch.remember()
     document = status_document(watch.runs.values(), _now())
-    print(json.dumps(document, indent=1) if as_json else status_text(document, sys.stdout.isatty()))
+    print(json.dumps(document, indent=1) if as_json else status_text(document, wants_colour(sys.stdout)))
     return 0
 
 
-def ask_evidently(key: str) -> int:
+def ask_evidently(key: str, as_json: bool) -> int:
     """Print where Evidently's page lies."""
     page = ask(_open_store(), key, _bundles(), read(WatchSettings).evidently_dir, read(ReportSettings).evidently_rows)
-    print(page or "Evidently had no column to compare")
+    found = str(page) if page else None
+    print(json.dumps({"page": found}) if as_json else found or "Evidently had no column to compare")
     return 0
 
 
@@ -114,13 +120,14 @@ def show_segments(key: str, as_json: bool) -> int:
     return 0
 
 
-def bring_labels(path: Path) -> int:
+def bring_labels(path: Path, as_json: bool) -> int:
     """Print what became of the labels."""
     store = _open_store()
     found = read_labels(path, store, _now(), _pseudonym_of(_watch(read(WatchSettings), store)))
-    print(
+    sentence = (
         f"{found.matched} predictions labelled, {found.changed} labels changed, {found.unknown} fit no prediction yet"
     )
+    print(json.dumps(asdict(found)) if as_json else sentence)
     return 0
 
 
@@ -146,7 +153,7 @@ def judge_past(options: argparse.Namespace) -> int:
             facts = {"contract": contract, "model_run_id": run, "quality": [asdict(p) for p in problems]}
             print(json.dumps(facts | verdict.to_json()))
         else:
-            print(f"{contract} {run}\n{verdict_text(verdict, problems, sys.stdout.isatty())}")
+            print(f"{contract} {run}\n{verdict_text(verdict, problems, wants_colour(sys.stdout))}")
     return 0
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from churn.errors import ChurnwatchError
+from churn.command_line import finish, make_parser
 from orchestration import commands, export, release_commands
 from orchestration.infer import command as infer
-from orchestration.promotion import PromotionRefused
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m orchestration", description=__doc__)
-    parts = parser.add_subparsers(required=True, metavar="COMMAND")
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    return finish(lambda: options.run(options))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every verb with its options."""
+    top = make_parser("orchestration", __doc__ or "")
+    parts = top.add_subparsers(required=True, metavar="VERB")
 
     ingest = parts.add_parser("ingest", help="publish a file of customers as a new version of features")
     ingest.add_argument("file", type=Path, metavar="FILE", help="CSV (plain or .gz), .xlsx or .parquet")
@@ -31,20 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     for part in (ingest, tune, export.add_parser(parts), *release_commands.add_parsers(parts)):
         part.add_argument("--contract", default="credit_card", help="name of a contract, or the path of a .toml file")
         part.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
-
-    options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except PromotionRefused as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return 2
-    except ChurnwatchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+    return top
 
 
 if __name__ == "__main__":

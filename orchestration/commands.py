@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 
-import structlog
 import urllib3
 
 from churn.contract import load_contract
 from churn.errors import ChurnwatchError, DataError
+from churn.logs import configure_logs
 from churn.registry import Registry
 from churn.settings import ModelSettings, read
 
@@ -100,7 +99,7 @@ def _prepare(options: argparse.Namespace) -> None:
     _check_prefect(os.environ.get("PREFECT_API_URL", ""))
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    configure_logs("train")
 
 
 def _check_prefect(url: str) -> None:

@@ -10,11 +10,10 @@ import json
 import sys
 from pathlib import Path
 
-import structlog
-
 from churn.artifact import make_artifact
 from churn.contract import load_contract
 from churn.errors import FolderUnusable, SettingError
+from churn.logs import configure_logs
 from churn.model_cache import open_model
 from churn.registry import Registry
 from churn.settings import ModelSettings, read
@@ -31,7 +30,7 @@ def add_parser(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> ar
 
 
 def run_export(options: argparse.Namespace) -> None:
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    configure_logs("train")
     contract, settings = load_contract(options.contract), read(ModelSettings)
     registry = Registry(settings.mlflow_tracking_uri)
     bundle = open_model(options.run_id, contract.name, registry, settings.bundle_cache)

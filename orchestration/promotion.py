@@ -22,7 +22,7 @@ import msgspec
 import structlog
 
 from churn.contract import Contract
-from churn.errors import BundleRefused, ChurnwatchError, LeaseLost, RunNotFound
+from churn.errors import BundleRefused, LeaseLost, Refused, RunNotFound
 from churn.feature_store import FeatureStore
 from churn.model_cache import open_resolved
 from churn.registry import (
@@ -47,7 +47,7 @@ LEASES = "promotions"
 WITHDRAWAL_TAGS = (WITHDRAWN_AT_TAG, "churnwatch.rolled_back_by", "churnwatch.rolled_back_reason")
 
 
-class PromotionRefused(ChurnwatchError):
+class PromotionRefused(Refused):
     """The candidate did not pass; nothing that is served has changed."""
 
 

@@ -6,14 +6,14 @@ import argparse
 import getpass
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import structlog
 
 from churn.contract import Contract, load_contract
 from churn.errors import BundleRefused, RunNotFound
 from churn.feature_store import FeatureStore
+from churn.logs import configure_logs
 from churn.registry import RegisteredModel, Registry
 from churn.settings import FeatureStoreSettings, ModelSettings, PromotionSettings, StoreSettings, read
 from churn.store import open_store
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def add_parsers(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
-    """The three commands; all take --contract and --json like the others."""
+    """The commands; all take --contract and --json like the others."""
     promote = parts.add_parser("promote", help="judge a run on real requests; if it passes, make it the champion")
     promote.add_argument("run_id", metavar="RUN_ID", help="a run, or an alias such as challenger")
     promote.add_argument("--write", type=Path, metavar=".env.cloud", help="then set RUN_ID in this file")
@@ -42,11 +42,14 @@ def add_parsers(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> l
         part.add_argument("--reason", default="", help="why, for the record")
         part.add_argument("--by", default="", help="who, for the record; default: the user of this machine")
 
-    check = parts.add_parser("check-run", help="may this run be deployed? exit code 0 if it may, 2 if not")
+    check = parts.add_parser("check-run", help="may this run be deployed? exit code 0 if it may, 3 if not")
     check.add_argument("run_id", metavar="RUN_ID", nargs="?", help="a run or an alias; or give --env-file")
     check.add_argument("--env-file", type=Path, metavar=".env.cloud", help="take RUN_ID from this file")
     check.set_defaults(run=run_check)
-    return [promote, back, check]
+
+    listed = parts.add_parser("releases", help="the contract's models: which is champion, which were promoted")
+    listed.set_defaults(run=run_releases)
+    return [promote, back, check, listed]
 
 
 def run_promote(options: argparse.Namespace) -> None:
@@ -101,6 +104,20 @@ def run_check(options: argparse.Namespace) -> None:
     _print_json(options, run_id=model.run_id, digest=model.digest, promoted_by=by, promoted_at=at, forced=forced)
 
 
+def run_releases(options: argparse.Namespace) -> None:
+    contract = load_contract(options.contract)
+    found = Registry(read(ModelSettings).mlflow_tracking_uri).versions(contract.name)
+    for one in found:
+        if not options.json:
+            state = ", ".join(one.aliases) or ("promoted before" if one.promoted_at else "never promoted")
+            print(
+                f"version {one.version}: run {one.run_id}: {state}{f', at {one.promoted_at}' * bool(one.promoted_at)}"
+            )
+    if not found and not options.json:
+        print(f"no model of {contract.name} is registered yet; 'python -m orchestration tune' makes the first")
+    _print_json(options, releases=[asdict(one) for one in found])
+
+
 def _check(model: RegisteredModel, contract: Contract) -> None:
     if problem := model.approval_problem:
         raise PromotionRefused(f"run {model.run_id} {problem}")
@@ -139,7 +156,7 @@ def _write(options: argparse.Namespace, run_id: str) -> None:
 
 def _prepare(options: argparse.Namespace) -> Contract:
     """Find the cheap mistakes before the slow imports."""
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    configure_logs("train")
     if options.write:
         env_file.check_writable(options.write)
     return load_contract(options.contract)

@@ -9,72 +9,98 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-import structlog
 
 from churn.bundle import Bundle
+from churn.command_line import finish, make_parser, with_verb
 from churn.contract import load_contract
-from churn.errors import ChurnwatchError
+from churn.logs import configure_logs
 from churn.model_cache import open_model
 from churn.registry import Registry
 from churn.settings import ModelSettings, ReportSettings, StoreSettings, WatchSettings, read
 from churn.store import open_store
+from reporting.index import Line, lines
 from reporting.maker import Made, Maker
 from reporting.report import Rules
 from reporting.shelf import PAGE, Shelf
-from reporting.window import Window, last_hours, make_window
+from reporting.window import Window, last_hours, make_window, moment
 
-VERBS = ("make", "catch-up", "index", "purge")
+VERBS = ("make", "catch-up", "list", "index", "purge")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when all is written, 1 with one sentence when not."""
-    options = _parser().parse_args(arguments)
-    try:
-        maker = _maker()
-        made = _run(options, maker)
-    except ChurnwatchError as error:
-        print(f"reporting: {error}", file=sys.stderr)
-        return 1
+    options = parser().parse_args(with_verb(arguments, VERBS, "make"))
+    return finish(lambda: _work(options))
+
+
+def _work(options: argparse.Namespace) -> None:
+    configure_logs("report")
+    maker = _maker()
+    if options.verb == "list":
+        listed = _listed(options, maker)
+        text = "\n".join(
+            f"{one.start} {one.contract} {one.model_run_id[:12]} {one.state}: {one.path}" for one in listed
+        )
+        print(msgspec.json.encode({"reports": listed}).decode() if options.json else text or "no such report")
+        return
+    made = _run(options, maker)
     if options.json:
-        index = str(maker.shelf.folder.resolve() / PAGE)
-        print(msgspec.json.encode({"index": index, "reports": made}).decode())
+        print(msgspec.json.encode({"index": str(maker.shelf.folder.resolve() / PAGE), "reports": made}).decode())
     else:
-        for line in [_line(each) for each in made] or [_nothing(options.verb)]:
-            print(line)
-    return 0
+        print("\n".join([_line(each) for each in made] or [_nothing(options.verb)]))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m reporting",
-        description="Write reports into REPORT_DIR: a one-page summary, Evidently's page, their JSON twin, an index.",
-        epilog="make: one window (yesterday, UTC, unless told); catch-up: the days that were missed; "
-        "index: rebuild the index; purge: remove reports older than --keep-days.",
+def parser() -> argparse.ArgumentParser:
+    """Every verb with its options."""
+    top = make_parser(
+        "reporting", "Reports: a one-page summary, Evidently's page, their JSON twin, and an index over all of them."
     )
-    parser.add_argument("verb", nargs="?", default="make", choices=VERBS)
-    parser.add_argument(
-        "--contract",
-        help="only this use case, by name or by the path of its .toml file; it gets a report even without predictions",
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    make = verbs.add_parser("make", help="report on one window: yesterday, UTC, unless told (the default)")
+    make.add_argument("--from", dest="start", metavar="TIME", help="first moment, ISO, UTC unless it says otherwise")
+    make.add_argument("--to", dest="end", metavar="TIME", help="first moment after the window")
+    make.add_argument("--last-hours", type=float, metavar="H", help="the H hours that end now, instead of --from, --to")
+    make.add_argument("--again", action="store_true", help="write anew what was reported before")
+    catch_up = verbs.add_parser("catch-up", help="report on the days that were missed: for cron")
+    catch_up.add_argument("--most-days", type=int, default=30, metavar="N", help="how far to look back")
+    listed = verbs.add_parser("list", help="the reports there are, newest first")
+    listed.add_argument("--from", dest="start", metavar="TIME", help="whose window ends after this")
+    listed.add_argument("--to", dest="end", metavar="TIME", help="whose window begins before this")
+    index = verbs.add_parser("index", help="rebuild the index")
+    purge = verbs.add_parser("purge", help="remove old reports")
+    purge.add_argument("--keep-days", type=int, default=400, metavar="N", help="how long a report is kept")
+    for verb in (make, catch_up, listed):
+        verb.add_argument(
+            "--contract", help="only this use case, by name or by its .toml file; make reports even on its silence"
+        )
+        verb.add_argument("--run", help="only this model's run id")
+    for verb in (make, catch_up, listed, index, purge):
+        verb.add_argument("--json", action="store_true", help="say what was made as JSON")
+    return top
+
+
+def _listed(options: argparse.Namespace, maker: Maker) -> list[Line]:
+    """What the index lists, by contract, run and time."""
+    start = moment(options.start) if options.start else None
+    end = moment(options.end) if options.end else None
+    found = (
+        (path, report)
+        for path, report in maker.shelf.reports(_name(options.contract))
+        if options.run in (None, report.model_run_id)
+        and (start is None or report.end > start)
+        and (end is None or report.start < end)
     )
-    parser.add_argument("--run", help="only this model's run id")
-    parser.add_argument("--from", dest="start", metavar="TIME", help="first moment, ISO, UTC unless it says otherwise")
-    parser.add_argument("--to", dest="end", metavar="TIME", help="first moment after the window")
-    parser.add_argument(
-        "--last-hours", type=float, metavar="H", help="the H hours that end now, instead of --from, --to"
-    )
-    parser.add_argument("--again", action="store_true", help="write anew what was reported before")
-    parser.add_argument("--most-days", type=int, default=30, metavar="N", help="how far catch-up looks back")
-    parser.add_argument("--keep-days", type=int, default=400, metavar="N", help="what purge keeps")
-    parser.add_argument("--json", action="store_true", help="say what was made as JSON")
-    return parser
+    return lines(found)
+
+
+def _name(contract: str | None) -> str | None:
+    return load_contract(contract).name if contract and contract.endswith(".toml") else contract
 
 
 def _run(options: argparse.Namespace, maker: Maker) -> list[Made]:
-    if (options.contract or "").endswith(".toml"):
-        options.contract = load_contract(options.contract).name
     now = maker.now()
     if options.verb == "catch-up":
-        return maker.catch_up(options.contract, options.most_days)
+        return maker.catch_up(_name(options.contract), options.most_days)
     if options.verb == "purge":
         maker.shelf.purge(now - timedelta(days=options.keep_days))
     if options.verb in ("index", "purge"):
@@ -84,7 +110,7 @@ def _run(options: argparse.Namespace, maker: Maker) -> list[Made]:
         window = last_hours(options.last_hours, now)
     else:
         window = make_window(options.start, options.end, now)
-    return maker.make(window, options.contract, options.run, options.again)
+    return maker.make(window, _name(options.contract), options.run, options.again)
 
 
 def _maker() -> Maker:
@@ -120,5 +146,4 @@ def _line(made: Made) -> str:
 
 
 if __name__ == "__main__":
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for --json
     sys.exit(main())

@@ -5,16 +5,29 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from churn.errors import ChurnwatchError
+from churn.command_line import finish, make_parser
+from churn.logs import configure_logs
 from simulation import commands
 from simulation.shift_specs import usages
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
-    parts = parser.add_subparsers(required=True, metavar="COMMAND")
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+
+    def work() -> None:
+        configure_logs("simulate")
+        options.run(options)
+
+    return finish(work)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every verb with its options."""
+    top = make_parser("simulation", __doc__ or "")
+    parts = top.add_subparsers(required=True, metavar="VERB")
 
     data = parts.add_parser("make-data", help="write simulated customers as a CSV file in the form of the raw source")
     data.add_argument("--contract", default="credit_card", help="name of a contract, or the path of a .toml file")
@@ -68,16 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
     stay.add_argument("--contract", default="credit_card", help="name of a contract, or the path of a .toml file")
     stay.set_defaults(run=commands.up)
 
-    options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except ChurnwatchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+    for part in (data, traffic, late):
+        part.add_argument("--json", action="store_true", help="the outcome as one line of JSON")
+    return top
 
 
 if __name__ == "__main__":

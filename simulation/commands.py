@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,7 +24,7 @@ from simulation.customers import held_out, held_out_of
 from simulation.draw import draw_population, raw_table
 from simulation.labels import due, post_labels, write_labels
 from simulation.population import load_population
-from simulation.run import Plan, run_traffic, summary
+from simulation.run import Plan, facts, run_traffic, summary
 from simulation.senders import SendError
 from simulation.shift_specs import parse_shift
 from simulation.truth import read_truth
@@ -41,7 +44,9 @@ def make_data(options: argparse.Namespace) -> None:
     population = load_population(load_contract(options.contract))
     customers = draw_population(population, options.rows, options.seed)
     write_csv(raw_table(population, customers), options.out)
-    print(f"{options.out}: {len(customers)} simulated customers, {customers['churned'].mean():.1%} of them leave")
+    share = float(customers["churned"].mean())
+    sentence = f"{options.out}: {len(customers)} simulated customers, {share:.1%} of them leave"
+    _say(options, sentence, file=str(options.out), customers=len(customers), churned_share=share)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -68,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
     )
     client = kinesis.connect() if options.stream else None
     outcome = run_traffic(plan, client)
-    print("\n".join(summary(outcome)))
+    _say(options, "\n".join(summary(outcome)), **facts(outcome))
     troubles = [trouble for sent in outcome.sent for trouble in sent.problems if sent.refused or sent.failed]
     if outcome.results is not None and outcome.results.missing:
         troubles.append(f"{outcome.results.missing} events have no answer on the stream {options.results}")
@@ -80,15 +85,20 @@ def labels(options: argparse.Namespace) -> None:
     truth = read_truth(options.truth)
     if options.out is not None:
         written = write_labels(due(truth.events, datetime.now(UTC)) if not options.wait else truth.events, options.out)
-        print(f"{options.out}: {written} labels")
+        _say(options, f"{options.out}: {written} labels", file=str(options.out), labels=written)
         return
     delivered = post_labels(
         truth.events, options.http, wait=options.wait, api_key=read(SenderSettings).web_api_key or None
     )
-    print(
+    sentence = (
         f"{delivered.posted} labels posted to {options.http}/feedback: {delivered.matched} found their prediction, "
         f"{delivered.unknown} did not; {delivered.later} are not known yet"
     )
+    _say(options, sentence, **asdict(delivered))
+
+
+def _say(options: argparse.Namespace, sentence: str, **facts: Any) -> None:
+    print(json.dumps(facts) if options.json else sentence)
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

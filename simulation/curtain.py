@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+from churn.command_line import wants_colour
+
 
 class Curtain:
     """Prints to a stream; bold and colour only on a terminal."""
 
     def __init__(self, out: TextIO = sys.stdout, clock: Callable[[], float] = time.monotonic) -> None:
         self.out, self._clock = out, clock
-        self._colour = out.isatty()
+        self._colour = wants_colour(out)
         self._started = clock()
         self._act = 0
 

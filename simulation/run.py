@@ -82,6 +82,17 @@ def summary(outcome: Outcome) -> list[str]:
     return lines
 
 
+def facts(outcome: Outcome) -> dict[str, Any]:
+    """The same for a script."""
+    counted = ("sent", "answered", "refused", "failed", "retries", "seconds", "rate")
+    sent = {one.route: {name: getattr(one, name) for name in counted} for one in outcome.sent}
+    if outcome.results is None:
+        return {"sent": sent}
+    found = outcome.results
+    results = {"answered": len(found.prediction_ids), "repeats": found.repeats, "missing": found.missing}
+    return {"sent": sent, "results": results}
+
+
 def _run(plan: Plan, client: Any, label: str, truth: TruthFile | None) -> Outcome:
     stop, writing = threading.Event(), threading.Lock()
 

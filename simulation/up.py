@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from churn import settings
+from churn.command_line import wants_colour
 from churn.contract import load_contract
 from churn.errors import ChurnwatchError, RunNotFound
 from churn.registry import Registry
@@ -23,7 +24,7 @@ class PrefixedLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._colour = sys.stdout.isatty()
+        self._colour = wants_colour(sys.stdout)
 
     def __call__(self, name: str, line: str) -> None:
         prefix = f"{name:<10}"

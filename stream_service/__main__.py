@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from churn.errors import ChurnwatchError
+from churn.command_line import finish
 from stream_service.cli import main
 
-try:
-    main(sys.argv[1:])
-except ChurnwatchError as error:
-    print(f"stream_service: {error}", file=sys.stderr)
-    sys.exit(1)
-except BrokenPipeError:
-    sys.exit(0)
+sys.exit(finish(lambda: main(sys.argv[1:])))

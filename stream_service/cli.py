@@ -1,4 +1,4 @@
-"""The command line: `run` (the default), `status`, `dead-letters list|replay`. Wiring only; each word is a call."""
+"""The command line: `serve` (the default), `status`, `dead-letters list|replay`. Wiring only; each word is a call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Sequence
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -15,7 +17,9 @@ import orjson
 import structlog
 from prometheus_client import CollectorRegistry
 
+from churn.command_line import make_parser, progress, with_verb
 from churn.errors import SettingError
+from churn.logs import configure_logs
 from churn.metrics import AnswerMetrics, ModelMetrics, StreamMetrics
 from churn.model_cache import open_model
 from churn.pseudonym import key_source
@@ -26,14 +30,18 @@ from churn.store import PredictionStore, open_store
 from stream_service import commands, health
 from stream_service.kinesis import Kinesis, connect
 from stream_service.parts import Parts
+from stream_service.records import StreamRecord
 from stream_service.service import Service, consumer_key, first_time
 
 log = structlog.get_logger()
+VERBS = ("serve", "status", "dead-letters")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Do what the command line asks. Raises ChurnwatchError with one clear sentence."""
-    asked = parser().parse_args(arguments)
+    asked = parser().parse_args(with_verb(arguments, VERBS, "serve"))
+    # A service's lines are its output; beside a command's answer they would spoil it.
+    configure_logs("stream", sys.stdout if asked.command == "serve" and not asked.start else sys.stderr)
     settings = read(StreamSettings)
     if asked.command == "status":
         _status(settings, asked.json)
@@ -46,16 +54,17 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="python -m stream_service",
-        description="Reads customer events from Kinesis, answers each with a churn prediction, accounts for all.",
-        epilog="Settings come from the environment: RUN_ID, INPUT_STREAM, STORE_URL, … (docs/reference/settings.md)",
+    top = make_parser(
+        "stream_service",
+        "Reads customer events from Kinesis, answers each with a churn prediction, accounts for all.",
+        "Settings come from the environment: RUN_ID, INPUT_STREAM, STORE_URL, … (docs/reference/settings.md)",
     )
-    top.add_argument("--once", action="store_true", help="answer what is there, then end")
-    top.add_argument("--from", dest="start", type=_time, metavar="TIME", help="read a span again, from this time on …")
-    top.add_argument("--to", dest="end", type=_time, metavar="TIME", help="… up to this one; checkpoints stay")
-    top.add_argument("--dry-run", action="store_true", help="with --from and --to: only score and count")
-    commands_ = top.add_subparsers(dest="command")
+    commands_ = top.add_subparsers(dest="command", metavar="VERB", required=True)
+    serve = commands_.add_parser("serve", help="read, answer and account until stopped (the default)")
+    serve.add_argument("--once", action="store_true", help="answer what is there, then end")
+    serve.add_argument("--from", dest="start", type=_time, metavar="TIME", help="read a span again, from this time …")
+    serve.add_argument("--to", dest="end", type=_time, metavar="TIME", help="… up to this one; checkpoints stay")
+    serve.add_argument("--dry-run", action="store_true", help="with --from and --to: only score and count")
     status = commands_.add_parser("status", help="shards, their owners, lag and checkpoints")
     status.add_argument("--json", action="store_true", help="one JSON object a line")
     letters = commands_.add_parser("dead-letters", help="records that were set aside")
@@ -64,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     letters.add_argument("--id", help="only this one")
     letters.add_argument("--data", action="store_true", help="list: the original bytes too (they may be personal)")
     letters.add_argument("--again", action="store_true", help="replay: also those replayed before")
+    letters.add_argument("--json", action="store_true", help="replay: the count as JSON; a list is JSON lines anyway")
     return top
 
 
@@ -144,7 +154,7 @@ def _dead_letters(settings: StreamSettings, asked: argparse.Namespace) -> None:
     letters = commands.dead_letters(kinesis, settings.dead_letter_stream, asked.reason, asked.id)
     if asked.action == "replay":
         count = commands.replay_dead_letters(kinesis, _store(), letters, asked.again, datetime.now(UTC))
-        print(f"{count} dead letters put back on their stream")
+        print(orjson.dumps({"replayed": count}).decode() if asked.json else f"{count} dead letters put back")
         return
     for letter in letters:
         data = {"data": letter.data.decode("utf-8", "replace")} if asked.data else {}
@@ -159,21 +169,35 @@ def _span(settings: StreamSettings, asked: argparse.Namespace) -> None:
     registry = CollectorRegistry()
     serving, _ = _model(registry)
     kinesis = Kinesis(connect())
-    batches = commands.span(kinesis, settings.input_stream, asked.start, asked.end)
-    if asked.dry_run:
-        tally = commands.rehearse(serving.current.scorer, settings.input_stream, batches, settings.stream_record_bytes)
-    else:
-        metrics, answers = StreamMetrics(registry), AnswerMetrics(registry)
-        parts = Parts(
-            kinesis,
-            _store(serving),
-            lambda: serving.current.scorer,
-            metrics,
-            answers,
-            health.Health(metrics, settings.stream_stuck_seconds),
-        )
-        tally = commands.carry_span(settings, parts, batches)
+    with progress() as say:
+        batches = _told(commands.span(kinesis, settings.input_stream, asked.start, asked.end), say)
+        tally = _carried(settings, asked.dry_run, serving, kinesis, registry, batches)
     print(orjson.dumps(dict(tally)).decode())
+
+
+def _carried(
+    settings: StreamSettings,
+    dry_run: bool,
+    serving: ServingModel,
+    kinesis: Kinesis,
+    registry: CollectorRegistry,
+    batches: Iterator[list[StreamRecord]],
+) -> Counter[str]:
+    if dry_run:
+        return commands.rehearse(serving.current.scorer, settings.input_stream, batches, settings.stream_record_bytes)
+    metrics, answers = StreamMetrics(registry), AnswerMetrics(registry)
+    board = health.Health(metrics, settings.stream_stuck_seconds)
+    parts = Parts(kinesis, _store(serving), lambda: serving.current.scorer, metrics, answers, board)
+    return commands.carry_span(settings, parts, batches)
+
+
+def _told(batches: Iterator[list[StreamRecord]], say: Callable[[str], None]) -> Iterator[list[StreamRecord]]:
+    """The same, with a count on the terminal."""
+    count = 0
+    for batch in batches:
+        yield batch
+        count += len(batch)
+        say(f"{count:,} records, the newest of {batch[-1].arrived_at:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def _time(text: str) -> datetime:

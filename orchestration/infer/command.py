@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ def add_parser(parts: Any) -> None:
     infer.add_argument("--name", help="name of the contract; default: the file's")
     infer.add_argument("--out", type=Path, metavar="FILE.toml", help="default: NAME.toml in this folder")
     infer.add_argument("--force", action="store_true", help="write over a file that exists")
+    infer.add_argument("--json", action="store_true", help="what was found as one line of JSON")
     infer.set_defaults(run=run)
 
 
@@ -43,6 +45,10 @@ def run(options: argparse.Namespace) -> None:
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror or error}; choose another --out") from error
     doubts = sum("DOUBT:" in line or "LEAK?" in line for line in text.splitlines())
+    if options.json:
+        facts = {"contract": str(out), "features": len(contract.features), "dropped": len(guessed.dropped)}
+        print(json.dumps({**facts, "doubts": doubts, "positive": guessed.positive, "id": guessed.id_column}))
+        return
     print(
         f"{out}: {len(contract.features)} features, {len(guessed.dropped)} columns left out, "
         f"{doubts} doubts in comments\n"

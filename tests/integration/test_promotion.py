@@ -115,7 +115,7 @@ def test_from_the_first_champion_to_a_rollback(office: Office) -> None:
     office.env_file.write_text("# the cloud\nRUN_ID=none-yet  # set by promotion\nWEB_WORKERS=2\n")
 
     refused = office.run("check-run", better)
-    assert (refused.returncode, refused.stdout) == (2, "")
+    assert (refused.returncode, refused.stdout) == (3, "")
     assert refused.stderr.startswith(f"refused: run {better} was never promoted; run 'python -m orchestration promote")
 
     first = office.succeed("promote", other, "--reason", "a beginning", "--by", "ann")
@@ -127,11 +127,16 @@ def test_from_the_first_champion_to_a_rollback(office: Office) -> None:
     assert office.succeed("check-run", "--env-file", str(office.env_file))["promoted_by"] == "ben"
     assert office.succeed("check-run", "champion")["run_id"] == better
 
+    listed = {one["run_id"]: one for one in office.succeed("releases")["releases"]}
+    assert "champion" in listed[better]["aliases"]
+    assert listed[other]["aliases"] == ["previous"]
+    assert listed[other]["promoted_at"] is not None
+
     back = office.succeed("rollback", "--reason", "a trial", "--write", str(office.env_file))
     assert (back["run_id"], back["withdrawn_run_id"], office.champion()) == (other, better, other)
     assert f"RUN_ID={other}  # set" in office.env_file.read_text()
-    assert office.run("check-run", better).returncode == 2
-    assert office.run("rollback").returncode == 2
+    assert office.run("check-run", better).returncode == 3
+    assert office.run("rollback").returncode == 3
 
 
 def test_evidence_is_kept_with_the_run(office: Office, tmp_path: Path) -> None:
@@ -151,15 +156,15 @@ def test_evidence_is_kept_with_the_run(office: Office, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "variables", "code", "sentence"),
     [
-        (("check-run", "f" * 32), {}, 2, "no model of that run"),
+        (("check-run", "f" * 32), {}, 3, "no model of that run"),
         (("promote", "f" * 32), {}, 1, "no model of that run"),
-        (("check-run",), {}, 2, "no RUN_ID was given"),
+        (("check-run",), {}, 3, "no RUN_ID was given"),
         (("promote", "challenger", "--write", "/absent/.env"), {}, 1, "/absent/.env cannot be edited: No such file"),
         (("promote", "challenger"), {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, 1, "cannot be reached"),
         (
             ("promote", "challenger"),
             {"PROMOTION_CALIBRATION_ERROR": "1e-9"},
-            2,
+            3,
             "calibration: its probabilities are off",
         ),
     ],

@@ -167,6 +167,6 @@ def test_a_wrong_setting_ends_with_one_sentence(
     ended = run({**environment, variable: value}, "--once")
 
     assert ended.returncode == 1
-    assert ended.stderr.startswith("monitoring: ")
+    assert ended.stderr.startswith("error: ")
     assert sentence in ended.stderr
     assert len(ended.stderr.splitlines()) == 1

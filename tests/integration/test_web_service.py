@@ -371,7 +371,7 @@ def test_a_port_in_use_is_told_in_one_sentence(home: Path, bundle: Bundle) -> No
 
     assert code == 1
     assert told == (
-        f"web_service: WEB_PORT={port}: 127.0.0.1:{port} is in use; stop what uses it, or set WEB_PORT or WEB_HOST"
+        f"error: WEB_PORT={port}: 127.0.0.1:{port} is in use; stop what uses it, or set WEB_PORT or WEB_HOST"
     )
 
 
@@ -379,7 +379,7 @@ def test_a_run_that_nobody_knows_is_told_in_one_sentence(tmp_path: Path, mlflow:
     code, told = run(tmp_path, "f" * 32, MLFLOW_TRACKING_URI=mlflow.url)
 
     assert code == 1
-    assert told.startswith(f"web_service: RUN_ID={'f' * 32}: no model of that run in {mlflow.url}; copy a run id")
+    assert told.startswith(f"error: RUN_ID={'f' * 32}: no model of that run in {mlflow.url}; copy a run id")
     assert len(told.splitlines()) == 1
 
 
@@ -387,7 +387,7 @@ def test_no_run_at_all_is_told_in_one_sentence(tmp_path: Path) -> None:
     code, told = run(tmp_path, "")
 
     assert code == 1
-    assert told.startswith("web_service: RUN_ID=: expected an MLflow run id")
+    assert told.startswith("error: RUN_ID=: expected an MLflow run id")
 
 
 def test_an_altered_bundle_is_told_in_one_sentence(home: Path, bundle: Bundle) -> None:
@@ -404,7 +404,7 @@ def test_a_wrong_setting_is_told_in_one_sentence(home: Path, bundle: Bundle) -> 
     code, told = run(home, bundle.run_id, WEB_WORKERS="many")
 
     assert code == 1
-    assert told.startswith("web_service: WEB_WORKERS=many: expected")
+    assert told.startswith("error: WEB_WORKERS=many: expected")
 
 
 def test_a_journal_folder_that_cannot_be_written_is_told_before_a_port_is_bound(home: Path, bundle: Bundle) -> None:

@@ -191,8 +191,8 @@ def test_the_command_reports_a_window_even_while_mlflow_is_down(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--from", "soon"], "reporting: 'soon': expected a date or a time such as"),
-        (["--last-hours", "0"], "reporting: --last-hours 0: expected more than 0"),
+        (["--from", "soon"], "error: 'soon': expected a date or a time such as"),
+        (["--last-hours", "0"], "error: --last-hours 0: expected more than 0"),
     ],
 )
 def test_the_command_ends_with_a_sentence_and_code_1(
