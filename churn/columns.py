@@ -9,8 +9,9 @@ core: 2.5 us a record against 7.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ EXACT = 2.0**53
 """Up to here every whole number has a float64 of its own; larger ones are left to Encoder.clean."""
 MISSING, ODD = -1, -2
 NONE: tuple[()] = ()
+Kept = TypeVar("Kept")
 Flags = NDArray[np.bool_]
 
 
@@ -34,6 +36,17 @@ class CleanedBatch(NamedTuple):
     """
 
     outcomes: list[Cleaned | InvalidInput]
+    matrix: NDArray[np.float32]
+
+
+class CleanedColumns(NamedTuple):
+    """The same, by columns: one entry a right record in each list, in order. `wrong` goes by place in the batch."""
+
+    features: list[dict[str, Value]]
+    missing: list[tuple[str, ...]]
+    unknown: list[tuple[str, ...]]
+    ignored: list[int]
+    wrong: dict[int, InvalidInput]
     matrix: NDArray[np.float32]
 
 
@@ -54,15 +67,25 @@ class ColumnEncoder:
 
     def clean(self, records: Sequence[Mapping[str, Any]]) -> CleanedBatch:
         """As Encoder.clean for each; an error stands in its record's place instead of being raised."""
+        columns = self.columns(records)
+        right = zip(columns.features, columns.missing, columns.unknown, columns.ignored, strict=True)
+        outcomes = [
+            columns.wrong[index] if index in columns.wrong else Cleaned(*next(right), NONE)
+            for index in range(len(records))
+        ]
+        return CleanedBatch(outcomes, columns.matrix)
+
+    def columns(self, records: Sequence[Mapping[str, Any]]) -> CleanedColumns:
+        """As `clean`, without an object for each record."""
         if not records:
-            return CleanedBatch([], np.empty((0, self._encoder.width), dtype=np.float32))
+            return CleanedColumns([], [], [], [], {}, np.empty((0, self._encoder.width), dtype=np.float32))
         try:
             return self._clean(records)
         except (TypeError, OverflowError):  # a list for a level, an int beyond any float: not plain at all
-            outcomes = [self._one(record) for record in records]
-            return CleanedBatch(outcomes, self._encoder.matrix([one for one in outcomes if isinstance(one, Cleaned)]))
+            rows = np.zeros((len(records), self._encoder.width), dtype=np.float32)
+            return self._assemble(records, range(len(records)), {}, [{} for _ in records], rows)
 
-    def _clean(self, records: Sequence[Mapping[str, Any]]) -> CleanedBatch:
+    def _clean(self, records: Sequence[Mapping[str, Any]]) -> CleanedColumns:
         count = len(records)
         raw_columns = zip(*self._raw_rows(records), strict=True)
         rows = np.zeros((count, self._encoder.width), dtype=np.float32)
@@ -78,7 +101,9 @@ class ColumnEncoder:
                     odd |= absent
                 for index in np.flatnonzero(absent).tolist():
                     missing.setdefault(index, []).append(name)
-        return self._assemble(records, np.flatnonzero(odd).tolist(), missing, cleaned_columns, rows)
+        names = self._names
+        features = [dict(zip(names, values, strict=False)) for values in zip(*cleaned_columns, strict=True)]
+        return self._assemble(records, np.flatnonzero(odd).tolist(), missing, features, rows)
 
     def _raw_rows(self, records: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
         """The contract's fields of each record, None where absent."""
@@ -91,25 +116,31 @@ class ColumnEncoder:
         self,
         records: Sequence[Mapping[str, Any]],
         odd: Sequence[int],
-        missing: Mapping[int, Sequence[str]],
-        cleaned_columns: Sequence[Sequence[Value]],
+        absent: Mapping[int, Sequence[str]],
+        features: list[dict[str, Value]],
         rows: NDArray[np.float32],
-    ) -> CleanedBatch:
-        names = self._names
-        outcomes: list[Cleaned | InvalidInput] = [
-            Cleaned(dict(zip(names, values, strict=False)), NONE, NONE, ignored, NONE)
-            for values, ignored in zip(zip(*cleaned_columns, strict=True), self._ignored(records), strict=True)
-        ]
-        for index, absent in missing.items():
-            outcomes[index] = outcomes[index]._replace(missing=tuple(absent))  # type: ignore[union-attr]
-        wrong = []
+    ) -> CleanedColumns:
+        """Put what Encoder.clean says of the odd records in their places, and take the wrong ones out."""
+        missing: list[tuple[str, ...]] = [NONE] * len(records)
+        unknown, ignored = missing.copy(), self._ignored(records)
+        for index, names in absent.items():
+            missing[index] = tuple(names)
+        wrong: dict[int, InvalidInput] = {}
         for index in odd:
-            outcomes[index] = outcome = self._one(records[index])
+            outcome = self._one(records[index])
             if isinstance(outcome, InvalidInput):
-                wrong.append(index)
+                wrong[index] = outcome
             else:
-                rows[index] = np.array(outcome.row, dtype=np.float32)
-        return CleanedBatch(outcomes, np.delete(rows, wrong, axis=0) if wrong else rows)
+                features[index], missing[index], unknown[index], ignored[index], row = outcome
+                rows[index] = np.array(row, dtype=np.float32)
+        if not wrong:
+            return CleanedColumns(features, missing, unknown, ignored, wrong, rows)
+        right = [index not in wrong for index in range(len(records))]
+
+        def kept(values: Sequence[Kept]) -> list[Kept]:
+            return list(compress(values, right))
+
+        return CleanedColumns(kept(features), kept(missing), kept(unknown), kept(ignored), wrong, rows[right])
 
     def _one(self, record: Mapping[str, Any]) -> Cleaned | InvalidInput:
         try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
+from msgspec import UNSET
 
 Route = Literal["http", "stream", "batch", "lambda"]
 Value = float | int | str | bool | None
@@ -97,34 +98,45 @@ def id_text(value: object) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= ID_LIMIT else None
 
 
-def answer(prediction: Prediction) -> dict[str, Any]:
-    """What a caller gets: all of the record but its features and bookkeeping. JSON-like, time as RFC 3339 in UTC."""
-    return _answer(prediction, prediction.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"))
+class _Answer(msgspec.Struct, gc=False):
+    """What `answer_json` writes; what is unset is left out."""
+
+    prediction_id: str
+    churn_probability: float
+    churn: bool
+    threshold: float
+    model_run_id: str
+    contract: str
+    contract_hash: str
+    created_at: datetime
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+    ignored: int
+    churn_label: str | msgspec.UnsetType
+    customer_id: str | msgspec.UnsetType
+    event_id: str | msgspec.UnsetType
+    route: Route | msgspec.UnsetType
 
 
-def answer_json(prediction: Prediction, **more: Any) -> bytes:
-    """`answer` as JSON, with `more` fields after it; several times faster than by way of the document."""
-    return _encoder.encode(_answer(prediction, prediction.created_at.astimezone(UTC)) | more)
-
-
-def _answer(prediction: Prediction, created_at: Any) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "prediction_id": prediction.prediction_id,
-        "churn_probability": prediction.churn_probability,
-        "churn": prediction.churn,
-        "threshold": prediction.threshold,
-        "model_run_id": prediction.model_run_id,
-        "contract": prediction.contract,
-        "contract_hash": prediction.contract_hash,
-        "created_at": created_at,
-        "missing": list(prediction.missing),
-        "unknown": list(prediction.unknown),
-        "ignored": prediction.ignored,
-    }
-    if prediction.churn_label is not None:
-        document["churn_label"] = prediction.churn_label
-    if prediction.customer_id is not None:
-        document["customer_id"] = prediction.customer_id
-    if prediction.event_id is not None:
-        document["event_id"] = prediction.event_id
-    return document
+def answer_json(prediction: Prediction, route: Route | msgspec.UnsetType = UNSET) -> bytes:
+    """What a caller gets, as JSON: all of the record but its features and bookkeeping; times as RFC 3339 in UTC."""
+    created_at, label = prediction.created_at, prediction.churn_label
+    customer_id, event_id = prediction.customer_id, prediction.event_id
+    answer = _Answer(
+        prediction.prediction_id,
+        prediction.churn_probability,
+        prediction.churn,
+        prediction.threshold,
+        prediction.model_run_id,
+        prediction.contract,
+        prediction.contract_hash,
+        created_at if created_at.tzinfo is UTC else created_at.astimezone(UTC),
+        prediction.missing,
+        prediction.unknown,
+        prediction.ignored,
+        UNSET if label is None else label,
+        UNSET if customer_id is None else customer_id,
+        UNSET if event_id is None else event_id,
+        route,
+    )
+    return _encoder.encode(answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -15,8 +15,9 @@ from churn.bundle import Bundle
 from churn.columns import ColumnEncoder
 from churn.encoder import Cleaned, Encoder
 from churn.errors import FieldProblem, InvalidInput
+from churn.identity import Identity, read_identity
 from churn.positional import Positional
-from churn.prediction import ID_LIMIT, Prediction, Route, id_text
+from churn.prediction import Prediction, Route, Value
 from churn.pseudonym import KeySource, pseudonyms
 
 COLUMNWISE_FROM = 64
@@ -27,8 +28,12 @@ class Prepared(NamedTuple):
     """A record that fits, encoded and with its identity: all but the answer."""
 
     cleaned: Cleaned
-    identity: dict[str, Any]
+    identity: Identity
     prediction_id: str
+
+
+Row = tuple[str, Identity, dict[str, Value], tuple[str, ...], tuple[str, ...], int]
+"""prediction_id, identity, features, missing, unknown, ignored: what a Prediction holds of its record."""
 
 
 class Scorer:
@@ -106,7 +111,9 @@ class Scorer:
         """Answer records prepared by this scorer in one call of the model; `started` by time.perf_counter()."""
         if not prepared:
             return []
-        return self._answer(prepared, self.encoder.matrix([one.cleaned for one in prepared]), route, started)
+        cleaned = [one.cleaned for one in prepared]
+        rows = [(one.prediction_id, one.identity, *one.cleaned[:4]) for one in prepared]
+        return self._answer(rows, self.encoder.matrix(cleaned), route, started)
 
     def _score_columnwise(
         self,
@@ -117,20 +124,22 @@ class Scorer:
     ) -> list[Prediction | InvalidInput]:
         """As `score`, by columns: a record without a proper identity goes by `prepare`, which says all its faults."""
         identities = [self._identity_or_none(fields) for fields in records]
-        proper = [fields for fields, identity in zip(records, identities, strict=True) if identity is not None]
-        cleaned, matrix = self._by_columns.clean(proper)
-        of_proper = iter(cleaned)
-        outcomes: list[Any] = []
-        for index, (fields, identity) in enumerate(zip(records, identities, strict=True)):
-            outcome = self._refusal(fields) if identity is None else next(of_proper)
-            if isinstance(outcome, InvalidInput) or identity is None:
-                outcomes.append(outcome)
-            else:
-                prediction_id = prediction_ids[index] if prediction_ids else None
-                outcomes.append(Prepared(outcome, identity, prediction_id or new_id()))
-        prepared = [outcome for outcome in outcomes if isinstance(outcome, Prepared)]
-        predictions = iter(self._answer(prepared, matrix, route, started) if prepared else [])
-        return [outcome if isinstance(outcome, InvalidInput) else next(predictions) for outcome in outcomes]
+        outcomes: list[Any] = [
+            identity or self._refusal(fields) for fields, identity in zip(records, identities, strict=True)
+        ]
+        proper = [place for place, identity in enumerate(identities) if identity]
+        columns = self._by_columns.columns([records[place] for place in proper])
+        for number, refusal in columns.wrong.items():
+            outcomes[proper[number]] = refusal
+        right = [place for number, place in enumerate(proper) if number not in columns.wrong]
+        ids = [prediction_ids[place] or new_id() if prediction_ids else new_id() for place in right]
+        rows = zip(ids, [identities[place] for place in right], *columns[:4], strict=True)
+        predictions = self._answer(rows, columns.matrix, route, started)
+        if len(predictions) == len(records):
+            return list(predictions)
+        for place, prediction in zip(right, predictions, strict=True):
+            outcomes[place] = prediction
+        return outcomes
 
     def _named(self, fields: Mapping[str, Any]) -> Mapping[str, Any] | InvalidInput:
         if self._positional is None:
@@ -140,7 +149,7 @@ class Scorer:
         except InvalidInput as error:
             return error
 
-    def _identity_or_none(self, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _identity_or_none(self, fields: Mapping[str, Any]) -> Identity | None:
         try:
             return self.identity(fields)
         except InvalidInput:
@@ -154,9 +163,9 @@ class Scorer:
         raise AssertionError("a record without a proper identity was prepared")
 
     def _answer(
-        self, prepared: Sequence[Prepared], matrix: NDArray[np.float32], route: Route, started: float
+        self, rows: Iterable[Row], matrix: NDArray[np.float32], route: Route, started: float
     ) -> list[Prediction]:
-        probabilities = self.bundle.probabilities(matrix).tolist()
+        probabilities = self.bundle.probabilities(matrix).tolist() if len(matrix) else []
         created_at = self._now()
         latency_seconds = time.perf_counter() - started
         contract, threshold = self.bundle.contract, self.bundle.threshold
@@ -164,24 +173,33 @@ class Scorer:
         name, contract_hash, run_id = contract.name, contract.hash, self.bundle.run_id
         return [
             Prediction(
-                prediction_id=one.prediction_id,
+                prediction_id=prediction_id,
                 created_at=created_at,
                 contract=name,
                 contract_hash=contract_hash,
                 model_run_id=run_id,
                 route=route,
-                features=one.cleaned.features,
-                missing=one.cleaned.missing,
-                unknown=one.cleaned.unknown,
-                ignored=one.cleaned.ignored,
+                features=features,
+                missing=missing,
+                unknown=unknown,
+                ignored=ignored,
                 churn_probability=probability,
                 churn=probability >= threshold,
                 churn_label=labels[probability >= threshold],
                 threshold=threshold,
                 latency_seconds=latency_seconds,
-                **one.identity,
+                customer_id=customer_id,
+                event_id=event_id,
+                event_time=event_time,
             )
-            for one, probability in zip(prepared, probabilities, strict=True)
+            for (
+                prediction_id,
+                (customer_id, event_id, event_time),
+                features,
+                missing,
+                unknown,
+                ignored,
+            ), probability in zip(rows, probabilities, strict=True)
         ]
 
     def score_one(self, fields: Mapping[str, Any], route: Route, prediction_id: str | None = None) -> Prediction:
@@ -191,25 +209,9 @@ class Scorer:
             raise outcome
         return outcome
 
-    def identity(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """customer_id (or its pseudonym), event_id and event_time as a Prediction holds them. Raises InvalidInput."""
-        customer = fields.get("customer_id")
-        if customer is None:
-            customer = fields.get(self._id_column)
-        event_id, event_time = fields.get("event_id"), fields.get("event_time")
-        if customer is None and event_id is None and event_time is None:
-            return {}
-        try:
-            identity: dict[str, Any] = {
-                "customer_id": _text("customer_id", customer),
-                "event_id": _text("event_id", event_id),
-                "event_time": _time("event_time", event_time),
-            }
-        except InvalidInput:
-            raise InvalidInput(_identity_problems(customer, event_id, event_time)) from None
-        if identity["customer_id"] is not None:
-            identity["customer_id"] = self.pseudonym(identity["customer_id"])
-        return identity
+    def identity(self, fields: Mapping[str, Any]) -> Identity:
+        """Customer (or the pseudonym), event and its time as a Prediction holds them. Raises InvalidInput."""
+        return read_identity(fields, self._id_column, self.pseudonym)
 
     def _problems(self, fields: Mapping[str, Any]) -> tuple[FieldProblem, ...]:
         try:
@@ -234,39 +236,3 @@ _random_digits: list[str] = []
 """Drawn but not used yet; each is taken once, whichever thread asks. A call of the system for each would cost 1 us."""
 DRAWN_AT_ONCE = 256
 os.register_at_fork(after_in_child=_random_digits.clear)  # else parent and child would use the same ones
-
-
-def _identity_problems(customer: Any, event_id: Any, event_time: Any) -> list[FieldProblem]:
-    """Of all three, not only of the first that is wrong."""
-    problems: list[FieldProblem] = []
-    readers: tuple[tuple[str, Any, Callable[[str, Any], Any]], ...] = (
-        ("customer_id", customer, _text),
-        ("event_id", event_id, _text),
-        ("event_time", event_time, _time),
-    )
-    for name, value, read in readers:
-        try:
-            read(name, value)
-        except InvalidInput as error:
-            problems.extend(error.problems)
-    return problems
-
-
-def _text(name: str, value: Any) -> str | None:
-    if value is None:
-        return None
-    text = id_text(value)
-    if text is None:
-        raise InvalidInput([FieldProblem(name, value, f"text of 1 to {ID_LIMIT} characters or a whole number")])
-    return text
-
-
-def _time(name: str, value: Any) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        expected = "a time such as 2026-01-31T12:00:00Z"
-        raise InvalidInput([FieldProblem(name, value, expected)]) from None

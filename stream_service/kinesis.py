@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from churn.errors import SettingError, StreamMissing, StreamUnavailable
 from stream_service.records import Entry, Position, Read, Shard, StreamRecord, Unsent
+from stream_service.wire import quicken
 
 PUT_RECORDS = 500
 PUT_BYTES = 4_000_000  # AWS takes 5 MiB a call; the rest is for names and base64 of small records
@@ -51,7 +52,7 @@ def connect(connections: int = 50) -> Any:
     config = Config(
         retries={"total_max_attempts": 1}, connect_timeout=3, read_timeout=15, max_pool_connections=connections
     )
-    return session.client("kinesis", config=config)
+    return quicken(session.client("kinesis", config=config))
 
 
 class Kinesis:

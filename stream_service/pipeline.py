@@ -156,7 +156,7 @@ def score_batch(scorer: Scorer, stream: str, records: Sequence[StreamRecord], lo
 
 def result_json(prediction: Prediction) -> bytes:
     """The record on the results stream: what an HTTP caller gets, and the route."""
-    return answer_json(prediction, route=prediction.route)
+    return answer_json(prediction, prediction.route)
 
 
 def _user_records(record: StreamRecord) -> list[Outcome | StreamRecord]:

@@ -35,10 +35,10 @@ def check_repeat(features: Mapping[str, Value], customer_id: str | None, again: 
     """Raises Problem when a key or event id comes again with other fields than it first had: one of the two requests
     would be answered wrongly."""
     differing = [name for name, value in again.cleaned.features.items() if features.get(name) != value]
-    if customer_id != again.identity.get("customer_id"):
+    if customer_id != again.identity.customer_id:
         differing.insert(0, "customer_id")
     if differing:
-        event_id = again.identity.get("event_id")
+        event_id = again.identity.event_id
         which = f"event_id '{event_id}'" if event_id else "the Idempotency-Key"
         detail = f"{which} was used before with another {differing[0]}; use a new one for another request"
         raise Problem("key-reused", detail, [{"field": name} for name in differing])

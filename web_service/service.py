@@ -212,7 +212,7 @@ def _not_answered(
 def _check_same(one: Prepared, found: Mapping[str, Prediction], earlier: Prepared | None, contract_hash: str) -> None:
     """Raises Problem when a record has the identity of another: one answered before, or an earlier one of now."""
     if earlier is not None:
-        check_repeat(earlier.cleaned.features, earlier.identity.get("customer_id"), one)
+        check_repeat(earlier.cleaned.features, earlier.identity.customer_id, one)
         return
     first = found[one.prediction_id]
     if first.contract_hash == contract_hash:  # cleaned by another contract, the same fields may look different
