@@ -92,6 +92,9 @@ format: setup  ## Format the code
 docs: setup  ## Regenerate the reference pages that are made from the code
 	@$(BIN)/python -m docs.build
 
+dashboards: setup  ## Write Grafana's dashboards anew from monitoring/grafana/*.py
+	@$(BIN)/python -m monitoring.grafana.build
+
 bench-scoring: setup  ## One prediction through churn.scoring: median and percentiles
 	@$(BIN)/python -m benchmarks.scoring
 
@@ -127,5 +130,5 @@ lock: setup  ## Compile requirements/ anew from pyproject.toml
 clean:  ## Remove what demo and up have written (.churnwatch); the environment stays
 	rm -rf .churnwatch
 
-.PHONY: help setup demo up secrets up-docker down-docker logs key train simulate report check test-fast test format docs lock clean chaos-stream \
+.PHONY: help setup dashboards demo up secrets up-docker down-docker logs key train simulate report check test-fast test format docs lock clean chaos-stream \
         bench-scoring bench-http bench-stream bench-drift bench-promotion scorecard promote

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from prometheus_client import CollectorRegistry
 
+from churn import metrics
 from churn.bundle import Bundle
 from churn.prediction import Prediction
 from churn.scoring import Scorer
@@ -21,6 +23,7 @@ from monitoring.watch import Watch, WatchRules
 from monitoring.windows import CountWindows, WindowRule
 from tests.fakes import Clock, random_customers, records
 
+JOURNAL = ("accepted", "stored", "repeated", "waiting", "waiting_bytes", "oldest_seconds")
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
@@ -115,6 +118,18 @@ def nulls(column: str, share: float) -> Callable[[dict[str, Any]], dict[str, Any
 def changes() -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
     """Faults by name, for tests that plant them."""
     return {"shift": shifted("credit_limit", 150.0), "nulls": nulls("total_trans_amt", 0.3)}
+
+
+@pytest.fixture(scope="session")
+def known_metrics() -> set[str]:
+    """The name of every series that any room exports."""
+    registry = CollectorRegistry()
+    for name, group in vars(metrics).items():
+        if name.endswith("Metrics"):
+            group(registry)
+    known = {name for collector in registry._collector_to_names.values() for name in collector}
+    known |= {family.name for family in metrics.journal_families(**dict.fromkeys(JOURNAL, 0), rejected={})}
+    return known | {f"{name}{suffix}" for name in known for suffix in ("_total", "_bucket")}
 
 
 @pytest.fixture

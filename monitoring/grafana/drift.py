@@ -1,0 +1,248 @@
+"""Drift: has the world of the model changed, which column, since when, and does the model still work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from churn.drift import MINIMUM_EFFECT
+from monitoring.alarms import PAGE_EFFECT
+from monitoring.grafana import panels
+from monitoring.grafana.board import COLUMNS, RUN, Row, alarms_figure, board
+from monitoring.grafana.panels import AMBER, BLUE, GREEN, RED, Query
+
+ALERTS = (
+    "FeatureDrift",
+    "JointDrift",
+    "BadInput",
+    "ConceptDrift",
+    "EstimateOff",
+    "WindowsBroken",
+    "NoPredictions",
+    "WatchDown",
+    "WatchStuck",
+)
+NO_WINDOW = "No window of this run has closed yet."
+STATES = {
+    "0": ("ok", GREEN),
+    "1": ("insufficient: too few rows", BLUE),
+    "2": ("stale: no predictions", RED),
+    "3": ("broken", RED),
+}
+VERDICTS = {"0": ("as the reference", "transparent"), "1": ("drifted", AMBER), "2": ("bad input", RED)}
+PSI_STEPS = ((None, GREEN), (0.1, AMBER), (0.25, RED))
+"""As those who know PSI read it: a small shift from a tenth, a large one from a quarter."""
+
+
+def build() -> Any:
+    return board(
+        "Drift",
+        "Whether the customers are still those that the model was fitted on, column by column.",
+        ALERTS,
+        [
+            Row("", 4, _first()),
+            Row("Which columns", 13, [(_verdicts(), 13), (_columns_now(), 11)]),
+            Row("How far, and how surely", 9, [(_effect(), 12), (_chance(), 12)]),
+            Row("What the columns hold", 8, [(_missing(), 8), (_odd(), 8), (_psi(), 8)]),
+            Row("What columns cannot show", 8, [(_auc(), 9), (_joint(), 7), (_evidently(), 8)]),
+        ],
+        by_feature=True,
+    )
+
+
+def _first() -> list[tuple[Any, int]]:
+    def of(state: str) -> str:
+        return f'sum(churnwatch_window_state{{{RUN},state="{state}"}})'
+
+    state = panels.figure(
+        "Newest window",
+        "Whether the newest window could be judged. Silence and a bundle that is gone count more than what it said.",
+        [Query(f"{of('insufficient')} + 2 * {of('stale')} + 3 * {of('broken')}")],
+        unit="none",
+        empty="No predictions of this run yet.",
+        words=STATES,
+    )
+    told = panels.figure(
+        "Columns in the newest window",
+        "Columns that drifted, and columns that failed a check of quality. One window alone rings nothing.",
+        [
+            Query(f"sum(churnwatch_feature_drift_alarm{{{RUN}}})", "drifted"),
+            Query(f"sum(max by (feature) (churnwatch_feature_quality_alarm{{{RUN}}}))", "bad input"),
+        ],
+        unit="none",
+        empty=NO_WINDOW,
+        steps=panels.above(1, AMBER),
+    )
+    size = panels.figure(
+        "Rows",
+        "Predictions in the newest window, and rows of the reference it is compared with.",
+        [
+            Query(f"churnwatch_window_rows{{{RUN}}}", "window"),
+            Query(f"churnwatch_reference_rows{{{RUN}}}", "reference"),
+        ],
+        unit="locale",
+        empty=NO_WINDOW,
+    )
+    age = panels.figure(
+        "Window ended",
+        "How old the newest verdict is. A window is judged when it has closed.",
+        [Query(f"1000 * churnwatch_window_end_timestamp_seconds{{{RUN}}}")],
+        unit="dateTimeFromNow",
+        empty=NO_WINDOW,
+    )
+    auc = panels.figure(
+        "AUC",
+        "Estimated without labels (blind to concept drift), and realised by the labels that came.",
+        [Query(f"churnwatch_auc{{{RUN}}}", "{{kind}}")],
+        unit="none",
+        empty="Neither an estimate nor labels yet.",
+        decimals=3,
+    )
+    return [(alarms_figure(ALERTS), 4), (state, 4), (told, 5), (size, 4), (age, 3), (auc, 4)]
+
+
+def _verdicts() -> Any:
+    drifted = f"max by (feature) (churnwatch_feature_drift_alarm{{{COLUMNS}}})"
+    bad = f"2 * max by (feature) (churnwatch_feature_quality_alarm{{{COLUMNS}}})"
+    return panels.states(
+        "Verdict on each column, window by window",
+        "Drift has a family-wise budget: in one quiet window of a hundred a column may show up by chance. "
+        "A column rings when it lasts.",
+        [Query(f"({bad} > 0) or {drifted}", "{{feature}}")],
+        empty=NO_WINDOW,
+        words=VERDICTS,
+    )
+
+
+def _columns_now() -> Any:
+    def by_feature(metric: str, more: str = "") -> str:
+        return f"max by (feature) (churnwatch_feature_{metric}{{{COLUMNS}{more}}})"
+
+    three = [panels.DynamicConfigValue("decimals", 3)]
+    share = [panels.DynamicConfigValue("unit", "percentunit"), panels.DynamicConfigValue("decimals", 1)]
+    return panels.rows(
+        "Columns in the newest window",
+        "The chance is corrected over all columns and tests; importance is the share in the model's decisions.",
+        [
+            Query(by_feature("drift_score", ',method="effect"'), "Effect"),
+            Query(by_feature("drift_p_value"), "Chance"),
+            Query(by_feature("drift_score", ',method="psi"'), "PSI"),
+            Query(by_feature("missing_ratio"), "Missing"),
+            Query(by_feature("importance_ratio"), "Importance"),
+        ],
+        unit="none",
+        empty=NO_WINDOW,
+        columns={"feature": "Column"},
+        overrides={
+            "Effect": [*three, *panels.coloured(((None, GREEN), (MINIMUM_EFFECT, AMBER), (PAGE_EFFECT, RED)))],
+            "Chance": [panels.DynamicConfigValue("unit", "sci"), panels.DynamicConfigValue("decimals", 1)],
+            "PSI": [*three, *panels.coloured(PSI_STEPS)],
+            "Missing": share,
+            "Importance": share,
+        },
+        sort_by="Effect",
+    )
+
+
+def _effect() -> Any:
+    return panels.lines(
+        "Effect",
+        f"Jensen-Shannon distance from the reference less what sampling brings: the same at any number of rows. From "
+        f"{MINIMUM_EFFECT:g} it counts, from {PAGE_EFFECT:g} it pages.",
+        [Query(f'max by (feature) (churnwatch_feature_drift_score{{{COLUMNS},method="effect"}})', "{{feature}}")],
+        unit="none",
+        empty=NO_WINDOW,
+        steps=((None, GREEN), (MINIMUM_EFFECT, AMBER), (PAGE_EFFECT, RED)),
+        many=True,
+    )
+
+
+def _chance() -> Any:
+    chance = f"clamp_min(max by (feature) (churnwatch_feature_drift_p_value{{{COLUMNS}}}), 1e-6)"
+    return panels.lines(
+        "Chance of such a move by sampling alone",
+        "Corrected over all columns and tests; drawn from one in a million. At or below the dashed budget, and with "
+        "enough effect, a column drifts.",
+        [Query(chance, "{{feature}}"), Query(f"max(churnwatch_feature_drift_threshold{{{RUN}}})", "budget")],
+        unit="none",
+        empty=NO_WINDOW,
+        many=True,
+        dashed="budget",
+        logarithmic=True,
+    )
+
+
+def _missing() -> Any:
+    return panels.lines(
+        "Missing values",
+        "Share of rows without a value. The threshold is the reference's own share and a tolerance: see the verdicts.",
+        [Query(f"max by (feature) (churnwatch_feature_missing_ratio{{{COLUMNS}}}) > 0", "{{feature}}")],
+        unit="percentunit",
+        empty="No column misses a value, or no window has closed yet.",
+    )
+
+
+def _odd() -> Any:
+    def share(what: str) -> Query:
+        metric = f"churnwatch_feature_{what}_ratio{{{COLUMNS}}}"
+        return Query(f"max by (feature) ({metric}) > 0", f"{{{{feature}}}} {what.replace('_', ' ')}")
+
+    return panels.lines(
+        "Unknown, impossible or out of range",
+        "Share of rows with a level that the contract does not list, an impossible value, or one beyond the reference.",
+        [share("unknown"), share("invalid"), share("out_of_range")],
+        unit="percentunit",
+        empty="Every value is one the contract knows, or no window has closed yet.",
+    )
+
+
+def _psi() -> Any:
+    return panels.lines(
+        "PSI over six hours",
+        "Population stability index of all windows of six hours together, by Prometheus from the bins' counters.",
+        [Query(f"churnwatch:feature_psi:6h{{{COLUMNS}}}", "{{feature}}")],
+        unit="none",
+        empty="Windows of six hours are counted first.",
+        steps=PSI_STEPS,
+    )
+
+
+def _auc() -> Any:
+    figures = f'churnwatch_performance{{{RUN},metric="auc"}}'
+    return panels.lines(
+        "AUC: estimated, and realised when labels come",
+        "With its 95 % interval, dashed. The estimate follows a changed population and is blind to concept drift: "
+        "where realised falls and estimated does not, customers behave differently.",
+        [Query(figures, "{{kind}} {{bound}}")],
+        unit="none",
+        empty="Neither an estimate nor labels yet.",
+        dashed="/(low|high)$/",
+        minimum=None,
+        maximum=1.0,
+    )
+
+
+def _joint() -> Any:
+    return panels.lines(
+        "Features together",
+        "How well trees tell the window from the reference: 0.5 is not at all. Asked hourly, while no column moves.",
+        [
+            Query(f"churnwatch_joint_drift_auc{{{RUN}}}", "AUC"),
+            Query(f"0.5 + 0.5 * churnwatch_joint_drift_alarm{{{RUN}}}", "rings at 1"),
+        ],
+        unit="none",
+        empty="Not asked yet: hourly, while no column moves.",
+        minimum=0.4,
+        maximum=1.0,
+        dashed="rings at 1",
+    )
+
+
+def _evidently() -> Any:
+    scores = f'max by (feature, method) (churnwatch_feature_drift_score{{{COLUMNS},method=~"evidently:.*"}})'
+    return panels.lines(
+        "Evidently, the second opinion",
+        "Its scores of a sample of the newest window it was asked about, by its own method. Its page has the pictures.",
+        [Query(scores, "{{feature}} {{method}}")],
+        unit="none",
+        empty="Evidently was not asked yet.",
+    )
