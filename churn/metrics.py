@@ -258,6 +258,11 @@ class WatchMetrics:
         self.quality_alarm = gauge(
             "feature_quality_alarm", "1 when the column failed the check in this window.", ("feature", "check")
         )
+        self.quality_threshold = gauge(
+            "feature_quality_threshold",
+            "The share above which the check fails: the reference's own and a tolerance.",
+            ("feature", "check"),
+        )
         self.importance = gauge(
             "feature_importance_ratio", "Share of the feature in the model's decisions (mean |SHAP|).", ("feature",)
         )

@@ -8,7 +8,7 @@ from typing import get_args
 from churn.drift import MINIMUM_EFFECT, State, WindowVerdict
 from churn.histogram import Histograms, Profile
 from churn.metrics import SnapshotGauge, WatchMetrics
-from churn.quality import CHECKS
+from churn.quality import CHECKS, TOLERANCES, Check
 from monitoring.judged import Judged
 from monitoring.truth import RunTruth
 from monitoring.watch import RunState
@@ -142,6 +142,13 @@ def _columns(
             (metrics.out_of_range_ratio, column.out_of_range_share),
         ):
             collected[gauge][series] = value
+        shares: dict[Check, float] = {
+            "missing": column.reference_missing_share,
+            "unknown": column.reference_unknown_share,
+            "out_of_range": 0.0,
+        }
+        for check, share in shares.items():
+            collected[metrics.quality_threshold][*series, check] = share + TOLERANCES[check]
 
 
 def _performance(

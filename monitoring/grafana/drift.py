@@ -29,6 +29,8 @@ STATES = {
     "3": ("broken", RED),
 }
 VERDICTS = {"0": ("as the reference", "transparent"), "1": ("drifted", AMBER), "2": ("bad input", RED)}
+ODD = {"unknown": "unknown", "invalid": "impossible", "out_of_range": "out of range"}
+"""Shares of odd values, as metrics and in words. Of impossible ones none is allowed."""
 PSI_STEPS = ((None, GREEN), (0.1, AMBER), (0.25, RED))
 """As those who know PSI read it: a small shift from a tenth, a large one from a quarter."""
 
@@ -172,26 +174,39 @@ def _chance() -> Any:
 
 
 def _missing() -> Any:
+    missing = f"max by (feature) (churnwatch_feature_missing_ratio{{{COLUMNS}}}) > 0"
     return panels.lines(
         "Missing values",
-        "Share of rows without a value. The threshold is the reference's own share and a tolerance: see the verdicts.",
-        [Query(f"max by (feature) (churnwatch_feature_missing_ratio{{{COLUMNS}}}) > 0", "{{feature}}")],
+        "Share of rows without a value, and what is allowed, dashed: the reference's own share and a tolerance.",
+        [Query(missing, "{{feature}}"), Query(_allowed("missing", missing), "{{feature}} allowed")],
         unit="percentunit",
         empty="No column misses a value, or no window has closed yet.",
+        dashed="/allowed$/",
     )
 
 
-def _odd() -> Any:
-    def share(what: str) -> Query:
-        metric = f"churnwatch_feature_{what}_ratio{{{COLUMNS}}}"
-        return Query(f"max by (feature) ({metric}) > 0", f"{{{{feature}}}} {what.replace('_', ' ')}")
+def _allowed(check: str, where: str) -> str:
+    """The threshold of a check, for the columns that have something to show."""
+    return f'max by (feature) (churnwatch_feature_quality_threshold{{{COLUMNS},check="{check}"}}) and ({where})'
 
+
+def _odd() -> Any:
+    def share(what: str) -> str:
+        return f"max by (feature) (churnwatch_feature_{what}_ratio{{{COLUMNS}}}) > 0"
+
+    shown = [Query(share(what), f"{{{{feature}}}} {said}") for what, said in ODD.items()]
+    limits = [
+        Query(_allowed(what, share(what)), f"{{{{feature}}}} {said} allowed")
+        for what, said in ODD.items()
+        if what != "invalid"
+    ]
     return panels.lines(
         "Unknown, impossible or out of range",
         "Share of rows with a level that the contract does not list, an impossible value, or one beyond the reference.",
-        [share("unknown"), share("invalid"), share("out_of_range")],
+        [*shown, *limits],
         unit="percentunit",
         empty="Every value is one the contract knows, or no window has closed yet.",
+        dashed="/allowed$/",
     )
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
 import subprocess
 import threading
-import time
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,53 +23,11 @@ from monitoring.server import StatusServer
 from monitoring.service import WatchService
 from monitoring.watch import Watch, WatchRules
 from monitoring.windows import CountWindows
+from tests import prometheus_process
 from tests.fakes import random_customers, records
+from tests.prometheus_process import Webhook, ask, eventually
 
 pytestmark = pytest.mark.integration
-ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_SECONDS = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def eventually(question: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if answer := question():
-                return answer
-        except OSError:
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"within {DEADLINE_SECONDS:.0f} s there was no {what}")
-
-
-class Webhook:
-    """A pager that remembers what rang: (status, alert, labels)."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[str, str, dict[str, str]]] = []
-        heard = self.heard
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                heard.extend((a["status"], a["labels"]["alertname"], a["labels"]) for a in document["alerts"])
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def rang(self, status: str, alert: str) -> dict[str, str] | None:
-        return next((labels for s, a, labels in list(self.heard) if (s, a) == (status, alert)), None)
 
 
 @pytest.fixture
@@ -122,74 +75,15 @@ def watch(tmp_path: Path, bundle: Bundle) -> Iterator[tuple[WatchService, Callab
 
 
 @pytest.fixture
-def prometheus(tmp_path: Path, watch: Any, webhook: Webhook) -> Iterator[str]:
-    """Both started from the shipped files, with free ports and no patience."""
-    if not shutil.which("prometheus") or not shutil.which("prometheus-alertmanager"):
-        pytest.skip("prometheus and prometheus-alertmanager are not installed")
-    ports = {"prometheus": free_port(), "alertmanager": free_port()}
-    configuration = tmp_path / "prometheus"
-    shutil.copytree(ROOT / "monitoring" / "prometheus", configuration)
-    edit(
-        configuration / "prometheus.yml",
-        {
-            "127.0.0.1:8085": f"127.0.0.1:{watch[2]}",
-            ":9093": f":{ports['alertmanager']}",
-            "_interval: 5s": "_interval: 1s",
-        },
-    )
-    edit(configuration / "recording.yml", {"interval: 1m": "interval: 1s"})
-    shutil.copy(ROOT / "monitoring" / "alertmanager" / "alertmanager.yml", tmp_path)
-    edit(
-        tmp_path / "alertmanager.yml",
-        {
-            "http://127.0.0.1:8085/alerts": f"http://127.0.0.1:{webhook.server.server_address[1]}/",
-            "group_wait: 10s": "group_wait: 1s",
-            "group_interval: 1m": "group_interval: 1s",
-        },
-    )
-    commands = [
-        [
-            "prometheus-alertmanager",
-            f"--config.file={tmp_path / 'alertmanager.yml'}",
-            f"--storage.path={tmp_path / 'am'}",
-            f"--web.listen-address=127.0.0.1:{ports['alertmanager']}",
-            "--cluster.listen-address=",
-        ],
-        [
-            "prometheus",
-            f"--config.file={configuration / 'prometheus.yml'}",
-            f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{ports['prometheus']}",
-            "--rules.alert.resend-delay=1s",
-        ],
-    ]
-    processes = []
-    with (tmp_path / "log").open("wb") as log:
-        processes = [subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) for command in commands]
-    try:
-        url = f"http://127.0.0.1:{ports['prometheus']}"
-        eventually(lambda: urllib.request.urlopen(f"{url}/-/ready", timeout=5).status == 200, "Prometheus")
+def alertmanager(tmp_path: Path, webhook: Webhook) -> Iterator[str]:
+    with prometheus_process.alertmanager(tmp_path, webhook) as url:
         yield url
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(20)
 
 
-def edit(path: Path, changes: dict[str, str]) -> None:
-    text = path.read_text(encoding="utf-8")
-    for old, new in changes.items():
-        assert old in text, old
-        text = text.replace(old, new)
-    path.write_text(text, encoding="utf-8")
-
-
-def ask(url: str, expression: str) -> list[dict[str, Any]]:
-    query = urllib.parse.urlencode({"query": expression})
-    with urllib.request.urlopen(f"{url}/api/v1/query?{query}", timeout=10) as answer:
-        result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-        return result
+@pytest.fixture
+def prometheus(tmp_path: Path, watch: Any, alertmanager: str) -> Iterator[str]:
+    with prometheus_process.prometheus(tmp_path, {"127.0.0.1:8085": f"127.0.0.1:{watch[2]}"}, alertmanager) as url:
+        yield url
 
 
 def test_a_shift_rings_at_the_webhook_and_its_end_resolves(watch: Any, prometheus: str, webhook: Webhook) -> None:
@@ -224,3 +118,57 @@ def test_every_metric_of_a_judged_window_can_be_asked_for(watch: Any, prometheus
     psi = eventually(lambda: ask(prometheus, f"churnwatch:feature_psi:6h{{feature='{SCORE}'}}"), "PSI of the score")
 
     assert float(psi[0]["value"][1]) < 0.5
+
+
+def tell(alertmanager: str, *alerts: dict[str, str]) -> None:
+    """Send alerts that ring, as Prometheus does."""
+    body = json.dumps([{"labels": labels} for labels in alerts]).encode()
+    headers = {"Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(f"{alertmanager}/api/v2/alerts", body, headers), timeout=10).close()
+
+
+def drift(feature: str, **labels: str) -> dict[str, str]:
+    run = {"contract": "credit_card", "model_run_id": "r1"}
+    return {"alertname": "FeatureDrift", "feature": feature, "severity": "page"} | run | labels
+
+
+def test_what_rings_together_comes_in_one_notification_and_one_cause_silences_what_follows_from_it(
+    alertmanager: str, webhook: Webhook
+) -> None:
+    tell(alertmanager, drift("age"), drift("income"), drift("tenure"), drift("tenure", alertname="BadInput"))
+    eventually(lambda: len(webhook.groups) >= 2, "both groups at the webhook")
+    rang = sorted((alert, labels["feature"]) for _, alert, labels in webhook.heard)
+
+    assert sorted(webhook.groups) == [["BadInput"], ["FeatureDrift", "FeatureDrift"]]
+    assert rang == [("BadInput", "tenure"), ("FeatureDrift", "age"), ("FeatureDrift", "income")]
+
+
+def test_a_run_that_cannot_be_judged_rings_alone(alertmanager: str, webhook: Webhook) -> None:
+    broken = drift("", alertname="WindowsBroken")
+    tell(alertmanager, broken, drift("age"), drift("", alertname="JointDrift"), drift("income", model_run_id="r2"))
+    eventually(lambda: len(webhook.groups) >= 2, "both groups at the webhook")
+
+    assert {(alert, labels["model_run_id"]) for _, alert, labels in webhook.heard} == {
+        ("WindowsBroken", "r1"),
+        ("FeatureDrift", "r2"),
+    }
+
+
+def test_an_alert_that_somebody_took_on_by_its_labels_wakes_nobody_else(alertmanager: str, webhook: Webhook) -> None:
+    command = [
+        "amtool",
+        f"--alertmanager.url={alertmanager}",
+        "silence",
+        "add",
+        "alertname=FeatureDrift",
+        "feature=age",
+    ]
+    taken = ["--author=ada", "--duration=4h", "--comment=taken on"]
+    subprocess.run([*command, *taken], check=True, capture_output=True, timeout=30)
+    tell(alertmanager, drift("age"), drift("income"))
+    eventually(lambda: webhook.groups, "the other alert at the webhook")
+    with urllib.request.urlopen(f"{alertmanager}/api/v2/alerts?silenced=true&active=false", timeout=10) as answer:
+        silenced = [alert["labels"]["feature"] for alert in json.load(answer)]
+
+    assert [labels["feature"] for _, _, labels in webhook.heard] == ["income"]
+    assert silenced == ["age"]
