@@ -102,6 +102,7 @@ class StreamSettings(Settings):
     input_stream: str = Field("predictions", description="Records to score are read from this stream.")
     results_stream: str = Field("results", description="Answers are put on this stream.")
     dead_letter_stream: str = Field("dead-letters", description="Records that can never succeed go here.")
+    answers_stream: str = Field("answers", description="Answers of Lambda functions, which `ship` brings to the log.")
     consumer: str = Field("churnwatch", description="Names the checkpoints; another name reads on its own.")
     start_position: str = Field(
         "TRIM_HORIZON", description="Where a new consumer begins: TRIM_HORIZON, LATEST or an ISO time."

@@ -10,7 +10,7 @@ import json
 import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 FORMAT, VERSION = "churnwatch-artifact", 1
 LARGEST_NUMBER = 3.0e38
@@ -41,6 +41,16 @@ class _Wrong(Exception):
     """A value that can never be right for its feature."""
 
 
+class Read(NamedTuple):
+    """A record that fits its contract: its features as the log holds them, and the same encoded as `row`."""
+
+    features: dict[str, Any]
+    missing: list[str]
+    unknown: list[str]
+    ignored: int
+    row: list[float]
+
+
 class Artifact:
     """A loaded artifact, ready to score. Immutable; raises ArtifactError unless the bytes are whole."""
 
@@ -57,16 +67,18 @@ class Artifact:
         missing = frozenset(document["missing_spellings"])
         self._plan = [(f, _converter(f, missing), _blank(f)) for f in document["features"]]
         self._known = {f["name"] for f in document["features"]} | {*document["envelope"], self.id_column}
-        self._order = tuple(document["positional"])
+        self.positional = tuple(document["positional"])
         self._log_odds = (
             _linear(document["model"]) if document["model"]["kind"] == "linear" else _trees(document["model"])
         )
 
     def answer(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """What a caller gets, but for who asked and when. Raises InvalidRecord with every wrong field."""
-        record = self._named(record)
-        row, missing, unknown = self._clean(record)
-        probability = self._probability(row)
+        read = self.read(record)
+        return self.told(read, self.probability(read.row))
+
+    def told(self, read: Read, probability: float) -> dict[str, Any]:
+        """The answer that a probability of this record makes."""
         churn = probability >= self.threshold
         return {
             "churn_probability": probability,
@@ -76,12 +88,13 @@ class Artifact:
             "model_run_id": self.run_id,
             "contract": self.contract["name"],
             "contract_hash": self.contract["hash"],
-            "missing": missing,
-            "unknown": unknown,
-            "ignored": sum(name not in self._known for name in record),
+            "missing": read.missing,
+            "unknown": read.unknown,
+            "ignored": read.ignored,
         }
 
-    def _probability(self, row: list[float]) -> float:
+    def probability(self, row: Sequence[float]) -> float:
+        """The calibrated churn probability of an encoded row."""
         # Models see float32, and what a threshold separates depends on it.
         log_odds = self._slope * self._log_odds(array("f", row).tolist()) + self._intercept
         if log_odds < 0:  # exp of a large number would overflow
@@ -89,19 +102,20 @@ class Artifact:
             return odds / (1.0 + odds)
         return 1.0 / (1.0 + math.exp(-log_odds))
 
-    def _clean(self, record: Mapping[str, Any]) -> tuple[list[float], list[str], list[str]]:
-        row: list[float] = []
-        missing: list[str] = []
-        unknown: list[str] = []
+    def read(self, record: Mapping[str, Any]) -> Read:
+        """Check and encode a record. Raises InvalidRecord with every wrong field."""
+        record = self._named(record)
+        read = Read({}, [], [], sum(name not in self._known for name in record), [])
         problems: list[tuple[str, Any, str]] = []
         for feature, convert, blank in self._plan:
             name, expected = feature["name"], feature["expected"]
             raw = record.get(name)
+            read.features[name] = None
             try:
                 value, columns = (None, blank) if raw is None else convert(raw)
             except _Unknown:
-                unknown.append(name)
-                row.extend(blank)
+                read.unknown.append(name)
+                read.row.extend(blank)
                 if feature["strict"]:
                     problems.append((name, raw, expected))
                 continue
@@ -109,35 +123,41 @@ class Artifact:
                 problems.append((name, raw, expected))
                 continue
             if value is None:
-                missing.append(name)
+                read.missing.append(name)
                 if feature["required"]:
                     problems.append((name, raw, f"{expected}; it is required"))
-            row.extend(columns)
+            read.features[name] = value
+            read.row.extend(columns)
         if problems:
             raise InvalidRecord(problems)
-        return row, missing, unknown
+        return read
 
     def _named(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """A body of bare numbers, {"data": [...]}, as named fields, where the contract gives their order."""
-        if not self._order or "data" not in record:
+        if not self.positional or "data" not in record:
             return record
         numbers = record["data"]
-        if type(numbers) is not list or len(numbers) != len(self._order):
+        if type(numbers) is not list or len(numbers) != len(self.positional):
             received = f"{len(numbers)} values" if type(numbers) is list else numbers
-            raise InvalidRecord([("data", received, f"a list of {len(self._order)} numbers: {', '.join(self._order)}")])
+            raise InvalidRecord([("data", received, numbers_expected(self.positional))])
         features = {feature["name"]: feature for feature, _, _ in self._plan}
         both = sorted(features.keys() & record.keys())
         if both:
             raise InvalidRecord([(both[0], record[both[0]], "either named fields or 'data', not both")])
         wrong = [
-            (f"data[{i}]", number, f"a number: {self._order[i]}")
+            (f"data[{i}]", number, f"a number: {self.positional[i]}")
             for i, number in enumerate(numbers)
             if type(number) is not int and type(number) is not float
         ]
         if wrong:
             raise InvalidRecord(wrong)
         named = {name: value for name, value in record.items() if name != "data"}
-        return named | _by_place(self._order, numbers, features)
+        return named | _by_place(self.positional, numbers, features)
+
+
+def numbers_expected(order: Sequence[str]) -> str:
+    """What a body of bare numbers is, in words."""
+    return f"a list of {len(order)} numbers: {', '.join(order)}"
 
 
 def shown(value: Any, limit: int = 60) -> str:
@@ -209,7 +229,7 @@ def _number(feature: Document, missing: frozenset[str]) -> Callable[[Any], Conve
         kind = type(raw)
         if kind is int or kind is float:
             if low <= raw <= high and not (whole and raw != int(raw)):
-                return raw, (float(raw),)
+                return (int(raw) if whole else raw), (float(raw),)
         elif kind is str and raw.strip() in missing:
             return None, (NAN,)
         raise _Wrong

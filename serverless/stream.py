@@ -5,13 +5,14 @@ effects it has in stream_service: scored, logged, published, its dead letters se
 place outside that room which may import it. Set the mapping to ReportBatchItemFailures: a shard whose batch could not
 be finished is delivered again from its first record, and repeats the same prediction ids.
 
-Variables are those of the stream service (RUN_ID, STORE_URL, RESULTS_STREAM, ...). CHURNWATCH_HOME must be writable: on
-Lambda a folder under /tmp.
+Variables are those of the stream service (RUN_ID, STORE_URL, RESULTS_STREAM, ...); PSEUDONYM_SECRET, STORE_SECRET: ARNs
+of secrets. CHURNWATCH_HOME must be writable: on Lambda a folder under /tmp.
 """
 
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -28,6 +29,8 @@ from churn.pseudonym import key_source
 from churn.registry import Registry
 from churn.scoring import Scorer
 from churn.store import open_store
+from serverless.secret import secret_value
+from stream_service.answers import ShippingParts, no_scorer, shipping
 from stream_service.backoff import Stopped, StopSignal
 from stream_service.health import Health
 from stream_service.kinesis import Kinesis, connect
@@ -36,6 +39,7 @@ from stream_service.records import StreamRecord
 
 SPARE_SECONDS = 5.0
 """Left of the function's time for its answer: what is not done by then is delivered again."""
+SECRETS = {"PSEUDONYM_KEY": "PSEUDONYM_SECRET", "STORE_URL": "STORE_SECRET"}
 
 Carry = Callable[[list[StreamRecord], float], None]
 log = structlog.get_logger()
@@ -44,6 +48,11 @@ log = structlog.get_logger()
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
     """What AWS calls. Answers which records to deliver again, the first unfinished one of each shard."""
     return handle(event, context.get_remaining_time_in_millis() / 1000 - SPARE_SECONDS, _carry())
+
+
+def ship(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
+    """What AWS calls for the stream of answers that functions behind API Gateway gave: they go to the log."""
+    return handle(event, context.get_remaining_time_in_millis() / 1000 - SPARE_SECONDS, _ship())
 
 
 def handle(event: Mapping[str, Any], seconds: float, carry: Carry) -> dict[str, list[dict[str, str]]]:
@@ -73,22 +82,41 @@ def carry_with(parts: Parts, stream: settings.StreamSettings) -> Carry:
 @cache
 def _carry() -> Carry:
     """Made once a container: the model from MLflow or the cache, the store, the streams."""
+    _take_secrets()
     model = settings.read(settings.ModelSettings)
-    store = settings.read(settings.StoreSettings)
     bundle = open_model(model.run_id, model.contract, Registry(model.mlflow_tracking_uri), model.bundle_cache)
     scorer = Scorer(bundle, key=key_source(settings.read(settings.PseudonymSettings)))
-    registry, stream = CollectorRegistry(), settings.read(settings.StreamSettings)
-    metrics = StreamMetrics(registry)
+    stream = settings.read(settings.StreamSettings)
     retention = {bundle.contract.name: bundle.contract.retention_days}
-    parts = Parts(
-        kinesis=Kinesis(connect()),
-        store=open_store(store.store_url, timeout_seconds=store.store_timeout_seconds, retention_days=retention),
-        current_scorer=lambda: scorer,
-        metrics=metrics,
-        answers=AnswerMetrics(registry),
-        health=Health(metrics, stream.stream_stuck_seconds),
-    )
-    return carry_with(parts, stream)
+    return carry_with(Parts(current_scorer=lambda: scorer, **_connected(stream, retention)), stream)
+
+
+@cache
+def _ship() -> Carry:
+    """Made once a container: the store and the streams, no model."""
+    _take_secrets()
+    stream = shipping(settings.read(settings.StreamSettings))
+    return carry_with(ShippingParts(current_scorer=no_scorer, **_connected(stream, {})), stream)
+
+
+def _take_secrets() -> None:
+    """Settings that a deployment keeps in Secrets Manager, into the variables that the settings are read from."""
+    for variable, of_secret in SECRETS.items():
+        if (arn := os.environ.get(of_secret)) and not os.environ.get(variable):
+            os.environ[variable] = secret_value(arn)
+
+
+def _connected(stream: settings.StreamSettings, retention_days: Mapping[str, int]) -> dict[str, Any]:
+    store, registry = settings.read(settings.StoreSettings), CollectorRegistry()
+    metrics = StreamMetrics(registry)
+    opened = open_store(store.store_url, timeout_seconds=store.store_timeout_seconds, retention_days=retention_days)
+    return {
+        "kinesis": Kinesis(connect()),
+        "store": opened,
+        "metrics": metrics,
+        "answers": AnswerMetrics(registry),
+        "health": Health(metrics, stream.stream_stuck_seconds),
+    }
 
 
 def _by_shard(event: Mapping[str, Any]) -> dict[str, list[StreamRecord]]:

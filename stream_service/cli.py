@@ -1,4 +1,4 @@
-"""The command line: `serve` (the default), `status`, `dead-letters list|replay`. Wiring only; each word is a call."""
+"""The command line: `serve` (the default), `ship`, `status`, `dead-letters list|replay`. Wiring only."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from churn.serving import AliasWatch, ServingModel
 from churn.settings import ModelSettings, PseudonymSettings, StoreSettings, StreamSettings, read
 from churn.store import PredictionStore, open_store
 from stream_service import commands, health
+from stream_service.answers import ShippingParts, no_scorer, shipping
 from stream_service.kinesis import Kinesis, connect
 from stream_service.parts import Parts
 from stream_service.records import StreamRecord
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str]) -> None:
         _status(settings, asked.json)
     elif asked.command == "dead-letters":
         _dead_letters(settings, asked)
+    elif asked.command == "ship":
+        _ship(shipping(settings), asked.once)
     elif asked.start or asked.end:
         _span(settings, asked)
     else:
@@ -65,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--from", dest="start", type=_time, metavar="TIME", help="read a span again, from this time …")
     serve.add_argument("--to", dest="end", type=_time, metavar="TIME", help="… up to this one; checkpoints stay")
     serve.add_argument("--dry-run", action="store_true", help="with --from and --to: only score and count")
+    ship = commands_.add_parser("ship", help="bring the answers of Lambda functions to the prediction log")
+    ship.add_argument("--once", action="store_true", help="bring what is there, then end")
     status = commands_.add_parser("status", help="shards, their owners, lag and checkpoints")
     status.add_argument("--json", action="store_true", help="one JSON object a line")
     letters = commands_.add_parser("dead-letters", help="records that were set aside")
@@ -85,20 +90,36 @@ def _run(settings: StreamSettings, once: bool) -> None:
     board = health.Health(metrics, settings.stream_stuck_seconds)
     store = _store(serving)
     parts = Parts(Kinesis(connect()), store, lambda: serving.current.scorer, metrics, AnswerMetrics(registry), board)
+    if watch is not None:
+        watch.start()
+    _tame_garbage_collection()
+    _serve(settings, parts, board, registry, once)
+
+
+def _ship(settings: StreamSettings, once: bool) -> None:
+    first_time(settings.start_position, datetime.now(UTC))
+    registry = CollectorRegistry()
+    metrics = StreamMetrics(registry)
+    board = health.Health(metrics, settings.stream_stuck_seconds)
+    parts = ShippingParts(Kinesis(connect()), _store(), no_scorer, metrics, AnswerMetrics(registry), board)
+    _serve(settings, parts, board, registry, once)
+
+
+def _serve(
+    settings: StreamSettings, parts: Parts, board: health.Health, registry: CollectorRegistry, once: bool
+) -> None:
+    """Run until told to stop, or with `once` until all is read; metrics and health are served meanwhile."""
     owner = settings.stream_worker or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
     service = Service(settings, parts, owner)
     server = health.serve(board, registry, settings.stream_metrics_host, 0 if once else settings.stream_metrics_port)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: service.stop())
-    if watch is not None:
-        watch.start()
-    _tame_garbage_collection()
     log.info("stream_service_started", worker=owner, metrics_port=server.server_port, once=once)
     try:
         service.run(once)
     finally:
         server.shutdown()
-        store.close()
+        parts.store.close()
     log.info("stream_service_stopped", worker=owner)
 
 

@@ -16,7 +16,7 @@ from stream_service.backoff import Persistence
 from stream_service.dead_letters import DeadLetterLimit
 from stream_service.health import Health
 from stream_service.kinesis import Kinesis
-from stream_service.pipeline import Pipeline, Streams
+from stream_service.pipeline import Carrier, Pipeline, Streams
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Parts:
     def limit(self, settings: StreamSettings) -> DeadLetterLimit:
         return DeadLetterLimit(settings.dead_letter_share, settings.dead_letter_window)
 
-    def pipeline(self, settings: StreamSettings, limit: DeadLetterLimit, persistence: Persistence) -> Pipeline:
+    def pipeline(self, settings: StreamSettings, limit: DeadLetterLimit, persistence: Persistence) -> Carrier:
         """One for each shard; the limit is common to all of a worker's."""
         return Pipeline(
             kinesis=self.kinesis,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from churn.errors import InvalidInput
 from churn.metrics import AnswerMetrics, StreamMetrics, observe_many
@@ -105,7 +105,7 @@ class Pipeline:
             for record, outcome in outcomes
             if isinstance(outcome, Prediction)
         ]
-        self._put(self._streams.results, entries)
+        put_all(self._kinesis, self._persistence, self._streams.results, entries)
         self._metrics.results.inc(len(entries))
 
     def _set_aside(self, scorer: Scorer, outcomes: list[Outcome]) -> None:
@@ -113,22 +113,10 @@ class Pipeline:
         origin = Origin(self._streams.input, contract.name, contract.hash, scorer.bundle.run_id)
         now = self._now()
         refused = [(record, outcome) for record, outcome in outcomes if isinstance(outcome, Refusal)]
-        self._put(
-            self._streams.dead_letters,
-            [entry for record, refusal in refused for entry in letters(origin, record, refusal, now)],
-        )
+        entries = [entry for record, refusal in refused for entry in letters(origin, record, refusal, now)]
+        put_all(self._kinesis, self._persistence, self._streams.dead_letters, entries)
         for _, refusal in refused:
             self._metrics.dead_letters.labels(refusal.reason).inc()
-
-    def _put(self, stream: str, entries: list[Entry]) -> None:
-        backoff = self._persistence.backoff()
-        while entries:
-            unsent = self._kinesis.put(stream, entries)
-            if len(unsent.entries) < len(entries):
-                backoff.reset()
-            if unsent.entries:
-                self._persistence.refused("put", unsent, backoff)
-            entries = unsent.entries
 
     def _count(self, outcomes: list[Outcome], scorer: Scorer) -> None:
         run_id = scorer.bundle.run_id
@@ -143,6 +131,25 @@ class Pipeline:
 
 
 Outcome = tuple[StreamRecord, Prediction | Refusal]
+
+
+class Carrier(Protocol):
+    """What a worker hands its batches to."""
+
+    def carry(self, records: Sequence[StreamRecord]) -> None:
+        """Every effect of a batch, or Stopped or TooManyDeadLetters: then it must not be checkpointed."""
+
+
+def put_all(kinesis: Kinesis, persistence: Persistence, stream: str, entries: list[Entry]) -> None:
+    """Put until the stream has taken them all; only what it refused is tried again."""
+    backoff = persistence.backoff()
+    while entries:
+        unsent = kinesis.put(stream, entries)
+        if len(unsent.entries) < len(entries):
+            backoff.reset()
+        if unsent.entries:
+            persistence.refused("put", unsent, backoff)
+        entries = unsent.entries
 
 
 def score_batch(scorer: Scorer, stream: str, records: Sequence[StreamRecord], longest_bytes: int) -> list[Outcome]:

@@ -13,7 +13,7 @@ from churn.metrics import StreamMetrics
 from churn.store.interface import Lease, PredictionStore
 from stream_service.backoff import Persistence
 from stream_service.health import ShardHealth
-from stream_service.pipeline import Pipeline
+from stream_service.pipeline import Carrier
 from stream_service.reader import ShardReader
 from stream_service.records import Read, StreamRecord
 
@@ -27,7 +27,7 @@ class ShardWorker:
         self,
         *,
         reader: ShardReader,
-        pipeline: Pipeline,
+        pipeline: Carrier,
         store: PredictionStore,
         lease: Lease,
         persistence: Persistence,

@@ -15,7 +15,7 @@ from churn.bundle import Bundle
 from churn.errors import FolderUnusable, SettingError
 from orchestration.__main__ import main
 from orchestration.export import write_artifact
-from serverless.gateway import Warm, from_s3
+from serverless.warm import Warm, from_s3
 from tests.fake_mlflow import FakeMlflow
 from tests.fakes import make_bundle
 
@@ -51,15 +51,15 @@ def test_an_object_of_s3_is_served_and_a_new_one_picked_up(s3: Any, bundle: Bund
     seconds = [0.0]
     write_artifact(make_artifact(bundle), "s3://models/credit/model.json")
     warm = Warm(from_s3("s3://models/credit/model.json", s3), clock=lambda: seconds[0])
-    runs = [warm.artifact().run_id]
+    runs = [_run(warm)]
     seconds[0] = 60.0
-    runs.append(warm.artifact().run_id)
+    runs.append(_run(warm))
     write_artifact(make_artifact(make_bundle(tmp_path / "newer", run_id="b" * 32)), "s3://models/credit/model.json")
     seconds[0] = 120.0
-    runs.append(warm.artifact().run_id)
+    runs.append(_run(warm))
     s3.delete_object(Bucket="models", Key="credit/model.json")
     seconds[0] = 180.0
-    runs.append(warm.artifact().run_id)
+    runs.append(_run(warm))
 
     assert runs == ["a" * 32, "a" * 32, "b" * 32, "b" * 32]
 
@@ -71,3 +71,9 @@ def test_a_place_that_cannot_be_written_is_named(s3: Any, tmp_path: Path) -> Non
         write_artifact(b"", "s3://absent/model.json")
     with pytest.raises(FolderUnusable, match="nowhere"):
         write_artifact(b"", str(tmp_path / "nowhere" / "model.json"))
+
+
+def _run(warm: Warm) -> str:
+    artifact = warm.artifact()
+    assert artifact is not None
+    return artifact.run_id
