@@ -35,14 +35,14 @@ from stream_service.records import StreamRecord
 from stream_service.service import Service, consumer_key, first_time
 
 log = structlog.get_logger()
-VERBS = ("serve", "status", "dead-letters")
+VERBS = ("serve", "ship", "status", "dead-letters")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Do what the command line asks. Raises ChurnwatchError with one clear sentence."""
     asked = parser().parse_args(with_verb(arguments, VERBS, "serve"))
     # A service's lines are its output; beside a command's answer they would spoil it.
-    configure_logs("stream", sys.stdout if asked.command == "serve" and not asked.start else sys.stderr)
+    configure_logs("stream", sys.stdout if asked.command in ("serve", "ship") and not getattr(asked, "start", None) else sys.stderr)
     settings = read(StreamSettings)
     if asked.command == "status":
         _status(settings, asked.json)
