@@ -42,7 +42,8 @@ def main(arguments: Sequence[str]) -> None:
     """Do what the command line asks. Raises ChurnwatchError with one clear sentence."""
     asked = parser().parse_args(with_verb(arguments, VERBS, "serve"))
     # A service's lines are its output; beside a command's answer they would spoil it.
-    configure_logs("stream", sys.stdout if asked.command in ("serve", "ship") and not getattr(asked, "start", None) else sys.stderr)
+    stays = asked.command == "ship" or (asked.command == "serve" and not asked.start)
+    configure_logs("stream", sys.stdout if stays else sys.stderr)
     settings = read(StreamSettings)
     if asked.command == "status":
         _status(settings, asked.json)

@@ -19,7 +19,7 @@ from docs.commands import commands, options, parser_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = [package for package, _ in churnwatch.ROOMS.values()]
-NOTHING_TO_READ = {"serve", "demo", "up"}
+NOTHING_TO_READ = {"serve", "ship", "demo", "up"}
 """Verbs whose output is for people: they stay, or play."""
 
 
