@@ -14,6 +14,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 CONTRACT ?= credit_card
 DATA ?=
+# Simulated traffic: events a second and route, how many (0: until Ctrl-C), and what happens to them.
+RATE ?= 1
+ROWS ?= 0
+SHIFT ?=
 # Which of .env.local and .env.cloud the Docker targets follow.
 env ?= local
 COMPOSE = docker compose --env-file .env.$(env)
@@ -50,8 +54,8 @@ train: setup  ## Ingest DATA=file.csv and tune; needs the servers of `make up` o
 promote: setup  ## Let a run go live on evidence: make promote RUN_ID=… [REASON="why"]
 	@$(LOCAL) $(BIN)/python -m orchestration promote --contract $(CONTRACT) $(RUN_ID) --reason "$(REASON)"
 
-simulate: setup  ## Send simulated customers to the running services, one a second, until Ctrl-C
-	@$(LOCAL) $(BIN)/python -m simulation run --contract $(CONTRACT) --rate 1 --run-id $${RUN_ID:-challenger} --http http://127.0.0.1:$${WEB_PORT:-9696} --stream predictions
+simulate: setup  ## Send simulated customers to the running services: make simulate [RATE=1] [ROWS=0] [SHIFT=mean_shift@500]
+	@$(LOCAL) $(BIN)/python -m simulation run --contract $(CONTRACT) --rate $(RATE) --rows $(ROWS) $(if $(SHIFT),--shift $(SHIFT)) --run-id $${RUN_ID:-challenger} --http http://127.0.0.1:$${WEB_PORT:-9696} --stream predictions
 
 report: setup  ## Report on the last 24 hours of the running store
 	@$(LOCAL) $(BIN)/python -m reporting make --contract $(CONTRACT) --last-hours 24

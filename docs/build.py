@@ -1,4 +1,4 @@
-"""Writes the reference pages that are made from the code: `make docs`. A test fails when one is out of date.
+"""Writes the reference pages and pictures that are made from code: `make docs`. A test fails when one is out of date.
 
 python -m docs.build
 """
@@ -13,9 +13,10 @@ from prometheus_client.registry import Collector
 
 from churn import metrics, settings
 from docs.commands import commands_page
+from docs.diagrams import PICTURES
 from simulation import stage  # its settings are in the table too
 
-FOLDER = Path(__file__).resolve().parent / "reference"
+FOLDER = Path(__file__).resolve().parent
 NOTE = "<!-- Made by `make docs` from the code; edit there. -->"
 
 
@@ -70,14 +71,18 @@ class _Names(CollectorRegistry):
         self.collectors.append(collector)
 
 
-PAGES = {"settings.md": settings_page, "metrics.md": metrics_page, "commands.md": lambda: commands_page(NOTE)}
+PAGES = {
+    "reference/settings.md": settings_page,
+    "reference/metrics.md": metrics_page,
+    "reference/commands.md": lambda: commands_page(NOTE),
+    **{f"images/{name}": draw for name, draw in PICTURES.items()},
+}
 
 
 def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
     for name, page in PAGES.items():
         (FOLDER / name).write_text(page(), encoding="utf-8")
-        print(f"docs/reference/{name}")
+        print(f"docs/{name}")
 
 
 if __name__ == "__main__":

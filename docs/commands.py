@@ -6,6 +6,7 @@ import argparse
 import re
 import runpy
 import sys
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from unittest import mock
@@ -31,7 +32,12 @@ def parser_of(room: str) -> argparse.ArgumentParser:
     def hold(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         raise Held(parser)
 
-    with mock.patch.object(argparse.ArgumentParser, "parse_args", hold), mock.patch.object(sys, "argv", [room]):
+    with (
+        mock.patch.object(argparse.ArgumentParser, "parse_args", hold),
+        mock.patch.object(sys, "argv", [room]),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", RuntimeWarning)  # a test may have imported the room before
         try:
             runpy.run_module(room, run_name="__main__", alter_sys=False)
         except Held as held:

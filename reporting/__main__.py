@@ -44,10 +44,11 @@ def _work(options: argparse.Namespace) -> None:
         print(msgspec.json.encode({"reports": listed}).decode() if options.json else text or "no such report")
         return
     made = _run(options, maker)
+    index = str(maker.shelf.folder.resolve() / PAGE)
     if options.json:
-        print(msgspec.json.encode({"index": str(maker.shelf.folder.resolve() / PAGE), "reports": made}).decode())
+        print(msgspec.json.encode({"index": index, "reports": made}).decode())
     else:
-        print("\n".join([_line(each) for each in made] or [_nothing(options.verb)]))
+        print("\n".join([*([_line(each) for each in made] or [_nothing(options.verb)]), f"all reports: {index}"]))
 
 
 def parser() -> argparse.ArgumentParser:

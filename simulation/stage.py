@@ -187,15 +187,18 @@ def addresses(home: Path, settings: StageSettings) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def environment_file(home: Path, settings: StageSettings) -> Iterator[Path]:
+def environment_file(home: Path, settings: StageSettings, **also: str) -> Iterator[Path]:
     """While the block runs, a file that a shell reads (`. FILE`) to find the embedded servers and our Python.
 
-    One that a killed process left behind sets nothing, so that no command goes astray by it.
+    `also` are variables that commands must see as the rooms do. A file that a killed process left behind sets nothing,
+    so that no command goes astray by it.
     """
     path = home / ENVIRONMENT_FILE
-    lines = [f"  export {name}={shlex.quote(value)}" for name, value in addresses(home, settings).items()]
+    variables = {**also, **addresses(home, settings)}
+    lines = [f"  export {name}={shlex.quote(value)}" for name, value in variables.items()]
     lines += [f'  export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"']
     ended = "echo 'make up has ended: nothing was set' >&2"
+    path.touch(mode=0o600)  # an address of a store may hold a password
     path.write_text("\n".join([f"if kill -0 {os.getpid()} 2>/dev/null; then", *lines, f"else {ended}; fi", ""]))
     try:
         yield path

@@ -35,6 +35,11 @@ class Script:
         return self.http_rows + self.stream_rows
 
     @property
+    def stay(self) -> str:
+        """The command that serves what was trained here."""
+        return "make up" if self.contract == "credit_card" else f"make up CONTRACT={self.contract}"
+
+    @property
     def quiet_windows(self) -> int:
         """Windows judged before the shift begins."""
         return self.rows // 2 // self.window_rows
@@ -91,7 +96,7 @@ def summary(script: Script, played: Played, contract: Contract, run_id: str) -> 
             f"{len(found.alarmed_before(quiet[-1].end))} alarms",
         ),
         ("report", played.report),
-        ("to let it stay", "make up   (HTTP, stream, watch, MLflow and Prefect pages; Ctrl-C ends it)"),
+        ("to let it stay", f"{script.stay}   (HTTP, stream, watch, MLflow and Prefect pages; Ctrl-C ends it)"),
     ]
 
 

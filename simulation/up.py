@@ -19,6 +19,13 @@ from simulation.stage import Stage, StageError, StageSettings, environment, envi
 COLOURS = {"web": 36, "stream": 35, "watch": 33, "mlflow": 34, "prefect": 32, "aws": 90, "reports": 90}
 
 
+SHARED = (
+    *(settings.StoreSettings, settings.FeatureStoreSettings, settings.StreamSettings, settings.WatchSettings),
+    *(settings.ReportSettings, settings.WebSettings, settings.PseudonymSettings),
+)
+"""What commands in another terminal must read as the rooms do: `WINDOW_ROWS=500 make up`, and `monitoring status`."""
+
+
 class PrefixedLog:
     """Prints the lines of all rooms as one log; whole lines, whoever writes first."""
 
@@ -48,12 +55,18 @@ def up(contract_name: str) -> None:
         log("up", f"ready: {rooms.start_services(run)}")
         rooms.start_watch()
         _serve_reports(stage, ports.reports_port)
-        with environment_file(settings.HOME, ports) as file:
+        with environment_file(settings.HOME, ports, **shared()) as file:
             for line in addresses(rooms, run, ports.reports_port, file):
                 log("up", line)
             while (ended := stage.ended()) is None:
                 time.sleep(0.5)
         raise StageError(f"{ended.name} ended with code {ended.process.returncode}; see {ended.log}")
+
+
+def shared() -> dict[str, str]:
+    """The variables of those settings that are set here; secrets are left out."""
+    fields = {name.upper(): field for concern in SHARED for name, field in concern.model_fields.items()}
+    return {name: os.environ[name] for name, field in fields.items() if field.repr and name in os.environ}
 
 
 def serving_run(registry: Registry, contract: str) -> str:
@@ -77,7 +90,7 @@ def addresses(rooms: Rooms, run: str, reports_port: int, file: Path) -> list[str
         f"serving RUN_ID={run}; Ctrl-C stops all",
         f"HTTP      {rooms.web_url}/          (page, /docs, POST /predict)",
         f"watch     {rooms.watch_url}/          (status, /metrics)",
-        f"MLflow    {rooms.mlflow_url}/",
+        f"MLflow    {rooms.mlflow_url}/#/experiments",
         f"Prefect   {rooms.prefect_url}/",
         f"reports   http://127.0.0.1:{reports_port}/",
         f"in another terminal:   make simulate   (traffic), or   . {file}   before any `python -m ROOM`",
