@@ -129,29 +129,30 @@ def runbook(alerts: Sequence[str]) -> str:
     return "\n\n".join(f"### {name}\n{without_links[name].strip()}" for name in alerts)
 
 
-def deployments() -> AnnotationQuery:
+def deployments() -> Annotation:
     """A line where a service began to serve a model: a deployment, a swap, a restart of all workers."""
     since = 'min by (job, model_run_id) (churnwatch_model_served_since_timestamp_seconds{contract="$contract"}) * 1000'
-    made = _Annotation(name="Deployments", datasource=SOURCE, icon_color="blue", expr=since)
-    made.told = {"titleFormat": "{{job}} serves {{model_run_id}}", "tagKeys": "job", "useValueForTime": True}
-    return made
+    query = AnnotationQuery(name="Deployments", datasource=SOURCE, icon_color="blue", expr=since)
+    return Annotation(query, {"titleFormat": "{{job}} serves {{model_run_id}}", "tagKeys": "job"}, times=True)
 
 
-def alarms(alerts: Sequence[str]) -> AnnotationQuery:
+def alarms(alerts: Sequence[str]) -> Annotation:
     """A band for as long as an alert of this dashboard rings."""
     expression = f"max by (alertname, severity, feature, shard) ({ringing(alerts)})"
-    made = _Annotation(name="Alarms", datasource=SOURCE, icon_color="red", expr=expression)
-    made.told = {"titleFormat": "{{alertname}} {{feature}}{{shard}}", "tagKeys": "severity", "useValueForTime": False}
-    return made
+    query = AnnotationQuery(name="Alarms", datasource=SOURCE, icon_color="red", expr=expression)
+    return Annotation(query, {"titleFormat": "{{alertname}} {{feature}}{{shard}}", "tagKeys": "severity"}, times=False)
 
 
-class _Annotation(AnnotationQuery):
-    """With what Grafana's Prometheus adds to an annotation and the SDK's model leaves out."""
+class Annotation:
+    """An annotation with what Grafana's Prometheus adds to it and the SDK's model leaves out. `times` says that its
+    values are the times to mark, in milliseconds."""
 
-    told: Mapping[str, object]
+    def __init__(self, query: AnnotationQuery, told: Mapping[str, object], times: bool) -> None:
+        self._query = query
+        self._told = {**told, "useValueForTime": times, "step": "60s"}
 
     def to_json(self) -> dict[str, object]:
-        return {**super().to_json(), **self.told, "step": "60s"}
+        return {**self._query.to_json(), **self._told}
 
 
 class _Made:

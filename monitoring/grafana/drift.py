@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
+
 from churn.drift import MINIMUM_EFFECT
 from monitoring.alarms import PAGE_EFFECT
 from monitoring.grafana import panels
@@ -119,8 +121,8 @@ def _columns_now() -> Any:
     def by_feature(metric: str, more: str = "") -> str:
         return f"max by (feature) (churnwatch_feature_{metric}{{{COLUMNS}{more}}})"
 
-    three = [panels.DynamicConfigValue("decimals", 3)]
-    share = [panels.DynamicConfigValue("unit", "percentunit"), panels.DynamicConfigValue("decimals", 1)]
+    three = [DynamicConfigValue("decimals", 3)]
+    share = [DynamicConfigValue("unit", "percentunit"), DynamicConfigValue("decimals", 1)]
     return panels.rows(
         "Columns in the newest window",
         "The chance is corrected over all columns and tests; importance is the share in the model's decisions.",
@@ -136,7 +138,7 @@ def _columns_now() -> Any:
         columns={"feature": "Column"},
         overrides={
             "Effect": [*three, *panels.coloured(((None, GREEN), (MINIMUM_EFFECT, AMBER), (PAGE_EFFECT, RED)))],
-            "Chance": [panels.DynamicConfigValue("unit", "sci"), panels.DynamicConfigValue("decimals", 1)],
+            "Chance": [DynamicConfigValue("unit", "sci"), DynamicConfigValue("decimals", 1)],
             "PSI": [*three, *panels.coloured(PSI_STEPS)],
             "Missing": share,
             "Importance": share,
