@@ -18,7 +18,9 @@ const services = {
   // Whose retention is over, the watch deletes. Nobody else may delete anything.
   watch: [CHECK, LABEL, {documents: CHANGE}, {predictions: REMOVE, labels: REMOVE, customer_labels: REMOVE}],
   report: [CHECK, {predictions: READ, labels: READ, customer_labels: READ, documents: CHANGE}],
-  train: [CHECK, {predictions: READ, labels: READ, customer_labels: READ, customers: CHANGE, documents: CHANGE}],
+  // Promotions and retrainings take their turns by leases, like the shards of a stream.
+  train: [CHECK, {predictions: READ, labels: READ, customer_labels: READ, customers: CHANGE, documents: CHANGE},
+    {shards: CHANGE}],
 };
 
 for (const name of ["predictions", "labels", "customer_labels", "customers", "documents", "shards", "checks"]) {
