@@ -74,7 +74,10 @@ def notice_lost_runs(silent_seconds: float) -> None:
         ),
         actions=[
             ChangeFlowRunState(
-                state=StateType.CRASHED, message=f"No heartbeat for {silent_seconds:.0f} s: it has died."
+                name="Crashed",
+                state=StateType.CRASHED,
+                message=f"No heartbeat for {silent_seconds:.0f} s: it has died.",
+                force=False,
             )
         ],
     )

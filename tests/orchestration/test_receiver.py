@@ -183,12 +183,26 @@ def test_a_notice_is_posted_as_a_text_and_its_facts() -> None:
     assert document["text"] == "Retraining of shop (drift): fit. run c waits as challenger"
 
 
-def test_a_webhook_that_fails_is_logged_without_its_address(capsys: pytest.CaptureFixture[str]) -> None:
+class Logged:
+    """A logger that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, event: str, **facts: Any) -> None:
+        self.lines.append(f"{event} {facts}")
+
+    error = warning = info
+
+
+def test_a_webhook_that_fails_is_logged_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged = Logged()
+    monkeypatch.setattr(notice, "log", logged)
     with Recorder(status=403) as chat:
         assert not notice.tell(Notice("shop", "drift", "fit", ""), f"{chat.url}/secret-part")
     assert not notice.tell(Notice("shop", "drift", "fit", ""), "nonsense://secret-part")
 
-    printed = "".join(capsys.readouterr())
+    printed = "\n".join(logged.lines)
     assert "it answered 403" in printed
     assert "secret-part" not in printed
 
