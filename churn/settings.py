@@ -155,6 +155,16 @@ class ReportSettings(Settings):
     evidently_rows: int = Field(5_000, ge=100, le=50_000, description="Sample of a window that Evidently sees.")
 
 
+class BackupSettings(Settings):
+    """What a backup holds, beside the store, the journal, API keys, reports and Evidently's pages."""
+
+    backup_mlflow_database: Path = Field(HOME / "mlflow" / "mlflow.db", description="MLflow's SQLite database.")
+    backup_mlflow_files: Path = Field(HOME / "mlflow" / "artifacts", description="MLflow's artifacts: the models.")
+    backup_prefect_database: Path = Field(HOME / "prefect" / "prefect.db", description="Prefect's SQLite database.")
+    backup_aws_files: Path = Field(HOME / "aws", description="What the S3 emulator keeps.")
+    backup_buckets: str = Field("", description="S3 buckets to copy object by object, with commas between.")
+
+
 class TrainSettings(Settings):
     """Tuning."""
 

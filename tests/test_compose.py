@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ("local", "cloud")
-COMMANDS = {"train"}
+COMMANDS = {"train", "backup"}
 """Started by `docker compose run`, not by `up`: they need no health check and no restart."""
 PORTLESS = {"simulate", "report"}
 
@@ -153,7 +153,7 @@ def test_no_password_is_in_an_environment_or_a_command(services: dict[str, Any])
 
 @needs_compose
 def test_each_service_reads_the_log_as_its_own_user(services: dict[str, Any]) -> None:
-    for name in ("web", "stream", "watch", "report", "train"):
+    for name in ("web", "stream", "watch", "report", "train", "backup"):
         mounted = {secret["source"]: secret.get("target", "") for secret in services[name]["secrets"]}
         addresses = {source for source in mounted if source.startswith("store_url")}
         assert addresses == {f"store_url_{name}"}, name
@@ -205,7 +205,7 @@ def test_every_user_of_mongodb_is_a_service_with_rights_on_named_collections() -
     assert re.findall(r"^  (\w+): \[CHECK", script, re.MULTILINE) == ["web", "stream", "watch", "report", "train"]
     assert "readWrite" not in script
     assert script.count('"remove"') == 1
-    assert re.findall(r"^  (\w+): .*REMOVE", script, re.MULTILINE) == ["watch"]
+    assert re.findall(r"^  (\w+): .*REMOVE", script, re.MULTILINE) == ["watch", "backup"]
     # Shards of a stream, and the turns of promotions and retrainings.
     leases = re.findall(r"^  (\w+): \[[^\]]*shards: CHANGE", script, re.MULTILINE)
     assert leases == ["stream", "train"]
