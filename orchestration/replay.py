@@ -23,7 +23,7 @@ from churn.encoder import frame_records
 from churn.errors import DataError, InvalidInput
 from churn.feature_store import FeatureStore
 from churn.performance import MATURE_COVERAGE
-from churn.prediction import Prediction
+from churn.prediction import Prediction, as_asked
 from churn.scoring import Scorer
 from churn.split import split
 from churn.store import PredictionStore
@@ -82,7 +82,7 @@ def newest_requests(store: PredictionStore, contract: str, count: int, now: date
     start = _start_of_newest(store, contract, count, now)
     newest = deque(store.window(contract, None, start, now), maxlen=count)
     routes: Counter[str] = Counter(prediction.route for prediction in newest)
-    return Rows(f"{len(newest):,} newest logged requests", [p.features for p in newest], routes=dict(routes))
+    return Rows(f"{len(newest):,} newest logged requests", [as_asked(p) for p in newest], routes=dict(routes))
 
 
 def labelled_requests(
@@ -111,7 +111,7 @@ def labelled_requests(
     churned = np.array([label for _, label in found], dtype=bool)
     routes: Counter[str] = Counter(prediction.route for prediction, _ in found)
     source = f"{len(found):,} logged requests with mature labels" + (" that no model learnt from" if learnt else "")
-    return Rows(source, [prediction.features for prediction, _ in found], churned, dict(routes))
+    return Rows(source, [as_asked(prediction) for prediction, _ in found], churned, dict(routes))
 
 
 def unseen_rows(features: FeatureStore, bundle: Bundle) -> Rows:
