@@ -43,15 +43,6 @@ USER 10001:10001
 EXPOSE 9696
 ENTRYPOINT ["python", "-m", "web_service"]
 
-FROM core AS backup
-# Without this the volumes of an empty machine would belong to root.
-RUN install -d -o 10001 -g 10001 /volumes/web /volumes/mlflow /volumes/watch /volumes/reports /volumes/emulator
-COPY churn churn
-COPY backup backup
-RUN python -m compileall -q churn backup
-USER 10001:10001
-ENTRYPOINT ["python", "-m", "backup"]
-
 FROM core AS stream
 COPY contracts contracts
 COPY churn churn
@@ -64,9 +55,7 @@ ENTRYPOINT ["python", "-m", "stream_service"]
 
 FROM tables AS monitor-libraries
 COPY requirements/monitor.txt requirements/
-# Evidently asks for these and a report never imports them: its server, fake data, and models of statistics.
-RUN install-requirements requirements/monitor.txt \
-    statsmodels formulaic patsy faker uvloop watchfiles websockets httptools cryptography
+RUN install-requirements requirements/monitor.txt
 
 FROM monitor-libraries AS monitor
 COPY contracts contracts

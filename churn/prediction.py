@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -56,17 +56,6 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     prediction_id: str | None = None
     customer_id: str | None = None
     contract: str | None = None
-
-
-UNKNOWN_LEVEL = "(unknown)"
-"""Stands for a level that was not listed, where a logged record is asked again: the log does not keep the text."""
-
-
-def as_asked(prediction: Prediction) -> dict[str, Value]:
-    """The features of a record so that they are cleaned as they were the first time: unknown, not missing."""
-    if not prediction.unknown:
-        return prediction.features
-    return prediction.features | dict.fromkeys(prediction.unknown, UNKNOWN_LEVEL)
 
 
 _encoder = msgspec.json.Encoder()
@@ -131,9 +120,18 @@ class _Answer(msgspec.Struct, gc=False):
 
 def answer_json(prediction: Prediction, route: Route | msgspec.UnsetType = UNSET) -> bytes:
     """What a caller gets, as JSON: all of the record but its features and bookkeeping; times as RFC 3339 in UTC."""
+    return _encoder.encode(_answer(prediction, route))
+
+
+def answers_json(predictions: Iterable[Prediction]) -> bytes:
+    """A JSON list of what `answer_json` writes."""
+    return _encoder.encode([_answer(prediction) for prediction in predictions])
+
+
+def _answer(prediction: Prediction, route: Route | msgspec.UnsetType = UNSET) -> _Answer:
     created_at, label = prediction.created_at, prediction.churn_label
     customer_id, event_id = prediction.customer_id, prediction.event_id
-    answer = _Answer(
+    return _Answer(
         prediction.prediction_id,
         prediction.churn_probability,
         prediction.churn,
@@ -150,4 +148,3 @@ def answer_json(prediction: Prediction, route: Route | msgspec.UnsetType = UNSET
         UNSET if event_id is None else event_id,
         route,
     )
-    return _encoder.encode(answer)

@@ -136,7 +136,7 @@ def architecture() -> str:
             Box(395, 75, "tune", "hyperopt · bundle", width=120),
             Box(235, 190, "S3", "feature store", "store", 120),
             Box(580, 75, "MLflow", "runs · bundles", "store", 120),
-            Box(790, 190, "web_service", "Flask · granian"),
+            Box(790, 190, "web_service", "Flask · uvicorn"),
             Box(580, 190, "journal", "on disk, synced", "store"),
             Box(940, 75, "callers", "HTTP", "other", 90),
             Box(790, 320, "stream_service", "Kinesis consumer"),

@@ -65,7 +65,6 @@ def make_bundle(
     rounds: int = 20,
     run_id: str = "a" * 32,
     seed: int = 0,
-    facts: dict[str, Any] | None = None,
 ) -> Bundle:
     """A real, small bundle without MLflow: trained, saved and loaded with every check."""
     contract = load_contract(contract_name)
@@ -87,7 +86,7 @@ def make_bundle(
         reference=reference,
         profile=make_profile(contract, reference),
         golden_records=records(frame.head(50), contract),
-        facts=facts or {},
+        facts={},
     )
     return load_bundle(folder)
 

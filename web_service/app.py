@@ -16,10 +16,10 @@ from churn.errors import ChurnwatchError
 from churn.metrics import WebMetrics
 from churn.serving import utc_now
 from churn.store.interface import PredictionStore
+from web_service.bridge import ALIVE
 from web_service.by_id import records_by_id
 from web_service.explain import explain
 from web_service.feedback import labels_of
-from web_service.front import ALIVE
 from web_service.gate import CLIENT, Gate
 from web_service.pages import Page, Pages
 from web_service.problems import MEDIA_TYPE, Problem, of_error

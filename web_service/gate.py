@@ -35,41 +35,42 @@ class Gate:
         self._limit = limit
         self._per_second = per_second
 
-    @property
-    def is_open(self) -> bool:
-        """Whether everybody may come in, as often as they like."""
-        return self.keys is None and self._limit is None
-
     def admit(self, environ: dict[str, Any]) -> str:
-        """The client's name (empty without keys). Raises Problem: no-key, key-revoked, too-many-requests."""
-        if self.is_open:
-            return ""
+        """The client's name (empty without keys), taken off its rate, unless the environment says that it was admitted
+        before. Raises Problem: no-key, key-revoked, too-many-requests."""
+        if CLIENT in environ:
+            return str(environ[CLIENT])
         path = environ["PATH_INFO"]
         if path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
             return ""
-        client, rate = self._identify(environ), self._per_second
+        token = token_of(environ.get("HTTP_X_API_KEY", ""), environ.get("HTTP_AUTHORIZATION", ""))
+        return self.admit_token(token, environ.get("REMOTE_ADDR", ""))
+
+    def admit_token(self, token: str, address: str) -> str:
+        """As `admit`, for a path that is not open. `address` is counted where nobody shows a key."""
+        client, rate = "", self._per_second
         if self.keys is not None:
+            client = self._holder(token)
             own = self.keys.rate(client)
             rate = self._per_second if own is None else own
         if self._limit is not None and rate > 0:
-            counted_as = client or f"address {environ.get('REMOTE_ADDR', '')}"
-            wait_seconds = self._limit.take(counted_as, rate)
+            wait_seconds = self._limit.take(client or f"address {address}", rate)
             if wait_seconds > 0:
                 detail = f"more than {rate:g} requests a second; wait {wait_seconds:.2f} s"
                 raise Problem("too-many-requests", detail, retry_after_seconds=math.ceil(wait_seconds))
         return client
 
-    def _identify(self, environ: dict[str, Any]) -> str:
-        if self.keys is None:
-            return ""
-        token = environ.get("HTTP_X_API_KEY") or _bearer(environ.get("HTTP_AUTHORIZATION", ""))
-        client = self.keys.client(token) if token else None
+    def _holder(self, token: str) -> str:
+        client = self.keys.client(token) if self.keys is not None and token else None
         if client is None:
             detail = "send a key as 'Authorization: Bearer KEY'; keys are made by 'python -m web_service keys add NAME'"
             raise Problem("no-key", detail, headers={"WWW-Authenticate": 'Bearer realm="churnwatch"'})
         return client
 
 
-def _bearer(header: str) -> str:
-    scheme, _, token = header.partition(" ")
+def token_of(x_api_key: str, authorization: str) -> str:
+    """The API key that a request shows in either header; empty for none."""
+    if x_api_key:
+        return x_api_key
+    scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""

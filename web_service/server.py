@@ -1,22 +1,15 @@
-"""Starts the service: proves that it can serve before a port is bound, then hands over to the WSGI server.
-
-granian led seven servers tried (requests a second of an empty Flask route with two workers: 5,261; gevent 3,764,
-gunicorn sync 2,930, waitress 1,689). It carries both the front and Flask behind it.
-"""
+"""Starts the service: proves that it can serve before a port is bound, then keeps its workers running."""
 
 from __future__ import annotations
 
 import errno
 import functools
-import multiprocessing
 import socket
 import tempfile
 from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
-from granian.constants import Interfaces
-from granian.log import LogLevels
 
 from churn.bundle import Bundle
 from churn.errors import ChurnwatchError, SettingError, StoreUnavailable
@@ -29,7 +22,7 @@ from churn.store import open_store
 from web_service.keys import KeyFile
 from web_service.logs import configure_logs
 from web_service.supervisor import Supervisor
-from web_service.worker import WorkerPlan, load_front
+from web_service.worker import WorkerPlan, run_worker
 
 log = structlog.get_logger()
 STOP_SECONDS = 15
@@ -63,7 +56,8 @@ def serve(
         log.info(
             "serving", address=f"{web.web_host}:{web.web_port}", model_run_id=bundle.run_id, workers=web.web_workers
         )
-        _server(plan).serve_until_stopped(functools.partial(load_front, plan))
+        work = functools.partial(run_worker, plan)
+        Supervisor(work, web.web_workers, STOP_SECONDS).serve_until_stopped()
 
 
 def check_port(host: str, port: int) -> None:
@@ -127,19 +121,4 @@ def _plan(
         digest=bundle.digest,
         run_folder=run_folder,
         keys_demanded=demands_keys(web),
-    )
-
-
-def _server(plan: WorkerPlan) -> Supervisor:
-    # A fresh interpreter for each worker: forking one that has loaded XGBoost's thread pool can hang the child.
-    multiprocessing.set_start_method("spawn", force=True)
-    return Supervisor(
-        "web_service.worker:load_front",
-        address=plan.web.web_host,
-        port=plan.web.web_port,
-        interface=Interfaces.RSGI,
-        workers=plan.web.web_workers,
-        workers_kill_timeout=STOP_SECONDS,
-        websockets=False,
-        log_level=LogLevels.warning,
     )

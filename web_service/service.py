@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from churn.errors import FieldProblem, InvalidInput, JournalFull
 from churn.metrics import AnswerMetrics
-from churn.prediction import Prediction, Route, answer_json, to_json
+from churn.prediction import Prediction, Route, answer_json, answers_json, to_json
 from churn.scoring import Prepared
 from churn.serving import Serving, ServingModel
 from web_service.problems import Problem, invalid_fields
@@ -75,9 +75,9 @@ class PredictionService:
         if len(body) > self.list_limit:
             detail = f"a list of {len(body)} items; at most {self.list_limit} are taken at once, send it in parts"
             raise Problem("too-large", detail)
-        return b"[%s]" % b",".join(map(answer_json, self._answers(body, len(body), client, key, started)))
+        return answers_json(self._answers(body, len(body), client, key, started))
 
-    def single(self, body: Any, key: str | None = None) -> Single | None:
+    def single(self, body: Any, key: str | None = None, client: str = "") -> Single | None:
         """A body that may be answered together with others: one record. None for any other; raises as `predict`."""
         if type(body) is not dict:
             return None
@@ -86,7 +86,7 @@ class PredictionService:
         prediction_id = None
         if key is not None or "event_id" in body:
             check_key(key)
-            prediction_id = identity(body, serving.bundle.contract.name, "", key, 0)
+            prediction_id = identity(body, serving.bundle.contract.name, client, key, 0)
         return Single(serving, serving.scorer.prepare(body, prediction_id), started, prediction_id is not None)
 
     def predict_group(self, group: Sequence[Single]) -> list[Prediction]:

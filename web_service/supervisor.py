@@ -1,16 +1,20 @@
-"""granian's server with another view of dead workers: they are replaced for as long as the service lives.
+"""Keeps so many worker processes running: a dead one is replaced for as long as the service lives.
 
-granian ends the whole service when a worker dies twice within 5.5 seconds. Here a worker that was killed is replaced
-at once, as often as it takes; only workers that fail by themselves, again and again and all of them, end the service.
+Only workers that fail by themselves, again and again and all of them, end the service.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
+import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from types import FrameType
 
 import structlog
-from granian.server.mp import MPServer
 
 from churn.errors import ChurnwatchError
 
@@ -25,40 +29,73 @@ class WorkersFail(ChurnwatchError):
     """No worker can be started."""
 
 
-class Supervisor(MPServer):
-    """Starts workers, replaces dead ones, stops all on SIGTERM or SIGINT. `serve` returns, or raises WorkersFail."""
+@dataclass
+class _Worker:
+    process: BaseProcess
+    born: float
 
-    failures = 0
+    @property
+    def age_seconds(self) -> float:
+        return time.monotonic() - self.born
 
-    def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
-        while True:
-            self.main_loop_interrupt.wait(LOOK_SECONDS)
-            self.main_loop_interrupt.clear()
-            if self.interrupt_signal or self._gave_up():
-                return
-            workers: list[Any] = list(self.wrks)
-            for index, worker in enumerate(workers):
-                if not worker.is_alive():
-                    self._note(index, worker)
-                    self._respawn_workers([index], spawn_target, target_loader)
 
-    def _note(self, index: int, worker: Any) -> None:
-        code = worker.inner.exitcode
+class Supervisor:
+    """Starts workers, replaces dead ones, stops all on SIGTERM or SIGINT, and kills those that take too long to end."""
+
+    def __init__(self, work: Callable[[], None], workers: int, stop_seconds: float) -> None:
+        """`work` is pickled into each process."""
+        # A fresh interpreter for each worker: forking one that has loaded XGBoost's thread pool can hang the child.
+        self._context = multiprocessing.get_context("spawn")
+        self._work = work
+        self._count = workers
+        self._stop_seconds = stop_seconds
+        self._workers: list[_Worker] = []
+        self._stopped = threading.Event()
+        self._failures = 0
+
+    def serve_until_stopped(self) -> None:
+        """Raises WorkersFail when all workers fail by themselves."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._workers = [self._start(number) for number in range(self._count)]
+        try:
+            while not self._stopped.wait(LOOK_SECONDS) and not self._gave_up():
+                for index, worker in enumerate(self._workers):
+                    if not worker.process.is_alive():
+                        self._note(index, worker)
+                        self._workers[index] = self._start(index)
+        finally:
+            self._end()
+        if not self._stopped.is_set():
+            raise WorkersFail("no worker can be started; the reason is in the log above")
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopped.set()
+
+    def _start(self, index: int) -> _Worker:
+        process = self._context.Process(target=self._work, name=f"web-worker-{index + 1}")
+        process.start()
+        return _Worker(process, time.monotonic())
+
+    def _note(self, index: int, worker: _Worker) -> None:
+        code = worker.process.exitcode
         log.error("worker_died", worker=index + 1, exit_code=code)
         failed_by_itself = code is not None and code > 0
-        self.failures = self.failures + 1 if failed_by_itself and self._age(worker) < YOUNG_SECONDS else 0
+        self._failures = self._failures + 1 if failed_by_itself and worker.age_seconds < YOUNG_SECONDS else 0
         if failed_by_itself:
-            time.sleep(min(LOOK_SECONDS * 2**self.failures, YOUNG_SECONDS / 2))
+            self._stopped.wait(min(LOOK_SECONDS * 2**self._failures, YOUNG_SECONDS / 2))
 
     def _gave_up(self) -> bool:
-        all_young = all(self._age(worker) < YOUNG_SECONDS for worker in self.wrks)
-        return all_young and self.failures >= FAILURES_EACH * len(self.wrks)
+        all_young = all(worker.age_seconds < YOUNG_SECONDS for worker in self._workers)
+        return all_young and self._failures >= FAILURES_EACH * self._count
 
-    def _age(self, worker: Any) -> float:
-        return time.monotonic() - float(worker.birth)
-
-    def serve_until_stopped(self, load: Any) -> None:
-        """Serve what `load` gives in each worker."""
-        self.serve(target_loader=load, wrap_loader=False)
-        if self.failures >= FAILURES_EACH * self.workers:
-            raise WorkersFail("no worker can be started; the reason is in the log above")
+    def _end(self) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        give_up = time.monotonic() + self._stop_seconds
+        for worker in self._workers:
+            worker.process.join(max(0.0, give_up - time.monotonic()))
+            if worker.process.is_alive():
+                log.error("worker_killed", pid=worker.process.pid, after_seconds=self._stop_seconds)
+                worker.process.kill()
+                worker.process.join()

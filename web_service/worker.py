@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -28,7 +29,8 @@ from churn.serving import AliasWatch, ServingModel
 from churn.settings import JournalSettings, ModelSettings, PseudonymSettings, StoreSettings, WebSettings
 from churn.store import open_store
 from web_service.app import Parts, create_app
-from web_service.bridge import WSGIBridge
+from web_service.bridge import BehindFront, WSGIBridge
+from web_service.connections import serve_connections
 from web_service.front import Front
 from web_service.gate import Gate
 from web_service.keys import FileKeyRing
@@ -66,16 +68,25 @@ class WorkerPlan:
         return not RUN_ID_PATTERN.fullmatch(self.model.run_id)
 
 
-def load_front(plan: WorkerPlan) -> Front:
-    """Make the application of a new worker process. It is taken apart when the process ends in good order."""
+def run_worker(plan: WorkerPlan) -> None:
+    """The life of a worker process: serves until SIGTERM or SIGINT, then drains."""
     configure_logs()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ended_already)
     ParentWatch(os.getppid()).start()
     sys.setswitchinterval(SWITCH_SECONDS)
-    front = Worker(plan).front
+    worker = Worker(plan)
     gc.collect()
     gc.freeze()  # what is made at the start lives for ever: no use looking through it again
     gc.set_threshold(GARBAGE_FROM, 20, 50)
-    return front
+    try:
+        serve_connections(worker.front, worker.behind, plan.web.web_host, plan.web.web_port)
+    finally:
+        worker.close()
+
+
+def _ended_already(number: int, frame: FrameType | None) -> None:
+    """uvicorn stops at these signals and raises them again at its end, when there is still the journal to drain."""
 
 
 class ParentWatch(threading.Thread):
@@ -137,8 +148,8 @@ class Worker:
             )
         )
         self.threads = ThreadPoolExecutor(plan.web.web_threads, "flask")
-        bridge = WSGIBridge(app)
-        self.front = Front(service, gate, bridge, self.threads, web_metrics, plan.web.web_max_body_bytes, self.close)
+        self.front = Front(service, gate, self.threads, web_metrics)
+        self.behind = BehindFront(WSGIBridge(app), self.threads, web_metrics, plan.web.web_max_body_bytes)
         self.shipper.start()
         self.totals.start()
         if self.watch is not None:

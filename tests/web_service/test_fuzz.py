@@ -7,7 +7,6 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +20,7 @@ from churn.metrics import AnswerMetrics, ModelMetrics, WebMetrics
 from churn.serving import ServingModel
 from churn.store.interface import PredictionStore
 from tests.fakes import pseudonym_key
-from web_service.bridge import WSGIBridge
-from web_service.front import Front
-from web_service.gate import Gate
+from tests.web_service.connection import Door, post
 from web_service.service import PredictionService
 
 FEW, MANY = 2_000, 100_000
@@ -33,23 +30,6 @@ ODD: list[Any] = [
     *(None, True, False, 0, -1, 1, 1.5, -0.0, 1e308, 10**25, -(10**400), "", " ", "Unknown", "M", "x" * 300, "\u0000"),
     *("\ud83d\ude00", "NaN", "2026-01-31T12:00:00Z", "9999-99-99", [], {}, [[[]]], {"a": {"b": []}}, ["M"], {"M": 1}),
 ]
-
-
-class Exchange:
-    """One body in; the status and document that came out."""
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        self.status, self.payload = 0, b""
-
-    async def __call__(self) -> bytes:
-        return self.body
-
-    async def __aiter__(self) -> Any:
-        yield self.body
-
-    def response_bytes(self, status: int, headers: Any, payload: bytes) -> None:
-        self.status, self.payload = status, payload
 
 
 class Fuzzer:
@@ -127,30 +107,29 @@ def worker(bundle: Bundle, tmp_path: Path, store: PredictionStore) -> Iterator[A
     journal.close()
 
 
-async def ask(front: Front, fuzzer: Fuzzer, count: int) -> tuple[Counter[int], int]:
+async def ask(door: Door, fuzzer: Fuzzer, count: int) -> tuple[Counter[int], int]:
     statuses: Counter[int] = Counter()
     predictions: set[str] = set()
+    connection = door.connect()
     for _ in range(count):
         path, body, headers = fuzzer.request()
-        scope = SimpleNamespace(
-            proto="http", http_version="1.1", server="h:1", client="c:1", scheme="http",
-            method="POST", path=path, query_string="", headers=headers,
-        )  # fmt: skip
-        exchange = Exchange(body)
-        await front.__rsgi__(scope, exchange)  # type: ignore[arg-type]
-        assert exchange.status in TOLD, (exchange.status, path, body, headers)
-        statuses[exchange.status] += 1
-        document = json.loads(exchange.payload)
-        if exchange.status == 200 and path.startswith("/predict"):
+        length = "content-length" in headers
+        named = {name: value for name, value in headers.items() if name != "content-length"}
+        answered = await connection.ask(post(body, path, length, **named))
+        assert answered.status in TOLD, (answered.status, path, body, headers)
+        statuses[answered.status] += 1
+        document = json.loads(answered.payload)
+        if answered.status == 200 and path.startswith("/predict"):
             predictions.update(one["prediction_id"] for one in (document if isinstance(document, list) else [document]))
+        if connection.wire.closed:
+            connection = door.connect()
     return statuses, len(predictions)
 
 
 def fuzz(worker: Any, make_app: Any, customers: list[dict[str, Any]], count: int, seed: int) -> None:
-    bridge = WSGIBridge(make_app(service=worker.service))
-    with ThreadPoolExecutor(2) as threads:
-        front = Front(worker.service, Gate(), bridge, threads, WebMetrics(CollectorRegistry()), body_limit=100_000)
-        statuses, answered = asyncio.run(ask(front, Fuzzer(customers, seed), count))
+    door = Door(worker.service, make_app(service=worker.service), WebMetrics(CollectorRegistry()))
+    statuses, answered = asyncio.run(ask(door, Fuzzer(customers, seed), count))
+    door.threads.shutdown()
     while worker.journal.stats().waiting:
         worker.shipper.ship_once()
     counts = worker.journal.stats()
