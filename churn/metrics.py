@@ -178,7 +178,7 @@ class StreamMetrics:
             "churnwatch_stream_batch_records", "Records scored at once.", buckets=BATCH_BUCKETS, registry=registry
         )
         self.lag_seconds = gauge("stream_lag_seconds", "Age of the oldest record of the shard not yet answered.")
-        self.behind = gauge("stream_behind_milliseconds", "MillisBehindLatest of the newest read.")
+        self.behind = gauge("stream_behind_seconds", "How far the newest read was behind the tip, as Kinesis says.")
         self.checkpoint = gauge("stream_checkpoint_timestamp_seconds", "When the shard's checkpoint last moved.")
         self.owned = gauge("stream_shard_owned", "1 for each shard that this worker reads.")
         self.stuck = gauge("stream_shard_stuck", "1 when records wait and the shard has not moved for too long.")

@@ -126,5 +126,5 @@ class ShardWorker:
         oldest = self._batch[0].arrived_at if self._batch else None
         if read.behind_milliseconds:
             oldest = oldest or self._now() - timedelta(milliseconds=read.behind_milliseconds)
-        self._metrics.behind.labels(self.lease.shard_id).set(read.behind_milliseconds)
+        self._metrics.behind.labels(self.lease.shard_id).set(read.behind_milliseconds / 1000)
         self._health.waits(oldest)

@@ -66,8 +66,8 @@ def _first() -> list[tuple[Any, int]]:
         words=STATES,
     )
     told = panels.figure(
-        "Columns in the newest window",
-        "Columns that drifted, and columns that failed a check of quality. One window alone rings nothing.",
+        "Columns",
+        "In the newest window: columns that drifted, and columns that failed a check of quality. One window alone rings nothing.",
         [
             Query(f"sum(churnwatch_feature_drift_alarm{{{RUN}}})", "drifted"),
             Query(f"sum(max by (feature) (churnwatch_feature_quality_alarm{{{RUN}}}))", "bad input"),

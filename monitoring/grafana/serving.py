@@ -67,7 +67,7 @@ def _first() -> list[tuple[Any, int]]:
         decimals=2,
     )
     slow = panels.figure(
-        "99 of 100 answers within",
+        "99 of 100 within",
         "From a record's arrival to its durable answer, over five minutes.",
         [Query('churnwatch:prediction_seconds:p99_5m{route="http"} >= 0')],
         unit="s",
@@ -75,7 +75,7 @@ def _first() -> list[tuple[Any, int]]:
         steps=panels.above(0.25, AMBER),
     )
     oldest = panels.figure(
-        "Oldest answer not yet in the log",
+        "Oldest not logged",
         "It is safe on the local disk. Past a minute the store does not take them.",
         [Query("max(churnwatch_journal_oldest_seconds)")],
         unit="s",
@@ -137,10 +137,11 @@ def _flow() -> Any:
     def a_second(what: str) -> Query:
         return Query(f"sum(rate(churnwatch_journal_{what}_total[$__rate_interval]))", what)
 
+    accepted, rejected = a_second("accepted"), a_second("rejected")  # reasons appear with the first rejection
     return panels.lines(
         "Accepted, stored, rejected",
         "Accepted is stored, waiting or rejected, always. Rejected are records that the store can never take.",
-        [a_second("accepted"), a_second("stored"), a_second("rejected")],
+        [accepted, a_second("stored"), Query(f"{rejected.expr} or 0 * {accepted.expr}", "rejected")],
         unit="cps",
         empty="The HTTP service does not answer.",
     )

@@ -29,7 +29,7 @@ def build() -> Any:
 
 def _first() -> list[tuple[Any, int]]:
     lag = panels.figure(
-        "Oldest record not answered",
+        "Lag",
         "Over all shards. Past a minute, for five minutes, it pages.",
         [Query("max(churnwatch_stream_lag_seconds)")],
         unit="s",
@@ -38,7 +38,7 @@ def _first() -> list[tuple[Any, int]]:
         decimals=0,
     )
     stuck = panels.figure(
-        "Shards that do not move",
+        "Stuck shards",
         "Records wait there and the checkpoint has stood still for too long.",
         [Query("sum(churnwatch_stream_shard_stuck)")],
         unit="none",
@@ -154,7 +154,7 @@ def _behind() -> Any:
     return panels.lines(
         "Behind the tip",
         "What Kinesis says of the newest read (MillisBehindLatest).",
-        [Query("max by (shard) (churnwatch_stream_behind_milliseconds)", "{{shard}}")],
-        unit="ms",
+        [Query("max by (shard) (churnwatch_stream_behind_seconds)", "{{shard}}")],
+        unit="s",
         empty=AWAY,
     )
