@@ -18,6 +18,8 @@ DATA ?=
 RATE ?= 1
 ROWS ?= 0
 SHIFT ?=
+# Where a backup goes.
+TO ?= backups/$(shell date -u +%Y%m%dT%H%M%SZ)
 # Which of .env.local and .env.cloud the Docker targets follow.
 env ?= local
 COMPOSE = docker compose --env-file .env.$(env)
@@ -59,6 +61,18 @@ simulate: setup  ## Send simulated customers to the running services: make simul
 
 report: setup  ## Report on the last 24 hours of the running store
 	@$(LOCAL) $(BIN)/python -m reporting make --contract $(CONTRACT) --last-hours 24
+
+backup: setup  ## Copy what cannot be made anew, while all runs: make backup [TO=folder]
+	@$(LOCAL) $(BIN)/python -m backup make --to "$(TO)" && echo "==> $(TO)"
+
+restore: setup  ## Put a backup back, with the services stopped: make restore FROM=folder [REPLACE=1]
+	@$(LOCAL) $(BIN)/python -m backup restore --from "$(FROM)" $(if $(REPLACE),--replace)
+
+backup-docker:  ## The same of the system in Docker: make backup-docker [TO=folder] [env=local|cloud]
+	@docker/backup $(env) "$(TO)"
+
+restore-docker:  ## Put it back into Docker's volumes: make restore-docker FROM=folder [REPLACE=1] [env=local|cloud]
+	@REPLACE=$(REPLACE) docker/restore $(env) "$(FROM)"
 
 secrets:  ## Make secrets/: passwords, API keys and a certificate, each once
 	@docker/secrets
@@ -135,4 +149,5 @@ clean:  ## Remove what demo and up have written (.churnwatch); the environment s
 	rm -rf .churnwatch
 
 .PHONY: help setup dashboards demo up secrets up-docker down-docker logs key train simulate report check test-fast test format docs lock clean chaos-stream \
+        backup restore backup-docker restore-docker \
         bench-scoring bench-http bench-stream bench-drift bench-promotion scorecard promote

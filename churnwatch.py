@@ -17,6 +17,7 @@ ROOMS = {
     "stream": ("stream_service", "answers over Kinesis: serve, status, dead-letters"),
     "watch": ("monitoring", "drift, alarms and performance: serve, status, judge, labels, segments, evidently"),
     "report": ("reporting", "reports on any past window: make, catch-up, list, index, purge"),
+    "backup": ("backup", "everything that cannot be made anew, into a folder and back: make, check, restore"),
     "simulate": ("simulation", "customers, traffic, labels, the demo: demo, up, run, make-data, labels"),
 }
 """The short name of each room, its package, and what is to be found there."""

@@ -109,9 +109,13 @@ def save_bundle(
     _write_json(folder / "profile.json", profile)
     cleaned = [encoder.clean(record) for record in golden_records]
     answers = calibration.probabilities(model.log_odds(encoder.matrix(cleaned)))
+    golden = zip(golden_records, cleaned, answers.tolist(), strict=True)
     _write_json(
         folder / "golden.json",
-        [{"features": c.features, "churn_probability": p} for c, p in zip(cleaned, answers.tolist(), strict=True)],
+        [
+            {"features": {**c.features, **{name: record[name] for name in c.unknown}}, "churn_probability": p}
+            for record, c, p in golden
+        ],
     )
     manifest = {
         "format_version": FORMAT_VERSION,

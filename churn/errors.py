@@ -56,6 +56,10 @@ class DataError(ChurnwatchError):
     """A file of training data that cannot be used: missing, empty, without its columns, or of one class only."""
 
 
+class BackupError(ChurnwatchError):
+    """A backup cannot be made, is damaged or not finished, or does not fit where it is to be restored."""
+
+
 class FeatureStoreError(ChurnwatchError):
     """A version of the feature store is missing, altered, or exists already."""
 

@@ -32,7 +32,11 @@ VERSION_PATTERN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a version is. `sha256` and `quarantine_sha256` are of the two parquet files as stored."""
+    """What a version is. `sha256` and `quarantine_sha256` are of the two parquet files as stored.
+
+    `base_version` is the ingested version that a retraining added labelled requests of the log to; its customers are
+    then known by the ids that the log has. Empty for an ingested version.
+    """
 
     contract: str
     contract_sha256: str
@@ -46,6 +50,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     source_sha256: str
     created_at: datetime
     validation: dict[str, Any]
+    base_version: str = ""
 
 
 def new_version(now: datetime, token: str) -> str:

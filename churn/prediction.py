@@ -58,6 +58,17 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     contract: str | None = None
 
 
+UNKNOWN_LEVEL = "(unknown)"
+"""Stands for a level that was not listed, where a logged record is asked again: the log does not keep the text."""
+
+
+def as_asked(prediction: Prediction) -> dict[str, Value]:
+    """The features of a record so that they are cleaned as they were the first time: unknown, not missing."""
+    if not prediction.unknown:
+        return prediction.features
+    return prediction.features | dict.fromkeys(prediction.unknown, UNKNOWN_LEVEL)
+
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Prediction)
 

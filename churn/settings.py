@@ -155,6 +155,16 @@ class ReportSettings(Settings):
     evidently_rows: int = Field(5_000, ge=100, le=50_000, description="Sample of a window that Evidently sees.")
 
 
+class BackupSettings(Settings):
+    """What a backup holds, beside the store, the journal, API keys, reports and Evidently's pages."""
+
+    backup_mlflow_database: Path = Field(HOME / "mlflow" / "mlflow.db", description="MLflow's SQLite database.")
+    backup_mlflow_files: Path = Field(HOME / "mlflow" / "artifacts", description="MLflow's artifacts: the models.")
+    backup_prefect_database: Path = Field(HOME / "prefect" / "prefect.db", description="Prefect's SQLite database.")
+    backup_aws_files: Path = Field(HOME / "aws", description="What the S3 emulator keeps.")
+    backup_buckets: str = Field("", description="S3 buckets to copy object by object, with commas between.")
+
+
 class TrainSettings(Settings):
     """Tuning."""
 
@@ -177,6 +187,56 @@ class PromotionSettings(Settings):
     )
     promotion_latency_seconds: float = Field(
         0.01, gt=0, description="In how long 95 of 100 requests must be answered, one at a time, without the log."
+    )
+
+
+class RetrainSettings(Settings):
+    """Retraining."""
+
+    auto_promote: bool = Field(
+        False, description="Whether a retrained model that passes every gate becomes the champion by itself."
+    )
+    retrain_cooldown_seconds: float = Field(
+        86_400.0, ge=0, description="After a retraining, none of the contract begins for so long."
+    )
+    retrain_retry_seconds: float = Field(
+        3_600.0, ge=0, description="After one that failed, died or found nothing new, none begins for so long."
+    )
+    retrain_requests: int = Field(
+        100_000, ge=1, le=5_000_000, description="Most customers of the log that are learnt from, the newest."
+    )
+    retrain_minimum_labels: int = Field(
+        200, ge=0, description="With fewer labelled requests in the log, nothing is trained."
+    )
+    retrain_notice_url: str = Field(
+        "", repr=False, description="A webhook that is told, as JSON, what became of a retraining; none: the log alone."
+    )
+
+
+class ReceiverSettings(Settings):
+    """The receiver of Alertmanager's webhook, which starts retrainings."""
+
+    retrain_host: str = Field("127.0.0.1", description="Address to bind. Outside loopback, a token is demanded.")
+    retrain_port: int = Field(8087, ge=0, le=65535, description="Port of the receiver.")
+    retrain_token: str = Field("", repr=False, description="Bearer token that a caller must show; none on loopback.")
+    retrain_alerts: str = Field(
+        "FeatureDrift,JointDrift,ConceptDrift", description="Alerts that start a retraining, separated by commas."
+    )
+
+
+class ScheduleSettings(Settings):
+    """When Prefect starts what, in UTC; an empty cron line means by hand only."""
+
+    ingest_file: str = Field("", description="The file that the deployment `ingest` publishes.")
+    ingest_cron: str = Field("", description="When INGEST_FILE is ingested.")
+    tune_hourly_cron: str = Field("", description="When a short tuning runs, such as `0 * * * *`.")
+    tune_hourly_trials: int = Field(5, ge=1, description="Trials of the short tuning.")
+    tune_daily_cron: str = Field("0 3 * * *", description="When a tuning of TRIALS trials runs.")
+    retrain_cron: str = Field("", description="When a retraining runs whatever the watch says.")
+    retrain_look_cron: str = Field("17 * * * *", description="When one runs if an alarm of the watch rings.")
+    report_cron: str = Field("30 0 * * *", description="When the reports of missed days are made.")
+    flow_lost_seconds: float = Field(
+        120.0, ge=5, description="A flow run whose heartbeat (every 30 s) was silent for so long is marked crashed."
     )
 
 

@@ -24,7 +24,7 @@ from churn.errors import BundleRefused, InvalidInput, RegistryUnavailable, RunNo
 from churn.histogram import Histograms, Profile
 from churn.joint_drift import find_joint_drift
 from churn.performance import Performance, estimated
-from churn.prediction import Prediction
+from churn.prediction import Prediction, as_asked
 from churn.quality import find_problems
 from churn.store import PredictionStore
 from monitoring.alarms import ALARM_KIND, Alarm, AlarmBook, AlarmPolicy, replay
@@ -314,7 +314,7 @@ def count(window: Window, predictions: Iterable[Prediction], histograms: Histogr
 
 def _cleaned(encoder: Encoder, prediction: Prediction) -> Cleaned | None:
     try:
-        return encoder.clean(prediction.features)
+        return encoder.clean(as_asked(prediction))
     except InvalidInput:  # counted as invalid already
         return None
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from churn.command_line import finish, make_parser
-from orchestration import commands, export, release_commands, verify
+from orchestration import commands, export, release_commands, retrain_commands, verify
 from orchestration.infer import command as infer
 
 
@@ -34,13 +34,8 @@ def parser() -> argparse.ArgumentParser:
     tune.set_defaults(run=commands.tune)
 
     infer.add_parser(parts)
-    for part in (
-        ingest,
-        tune,
-        export.add_parser(parts),
-        verify.add_parser(parts),
-        *release_commands.add_parsers(parts),
-    ):
+    others = [*release_commands.add_parsers(parts), *retrain_commands.add_parsers(parts)]
+    for part in (ingest, tune, export.add_parser(parts), verify.add_parser(parts), *others):
         part.add_argument("--contract", default="credit_card", help="name of a contract, or the path of a .toml file")
         part.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
     return top

@@ -17,7 +17,8 @@ NAN = float("nan")
 
 
 class CleanedChunk(NamedTuple):
-    """`frame` holds floats for numbers (integers too), True and False, levels by name; None or NaN when missing.
+    """`frame` holds floats for numbers (integers too), True and False, levels by name, as written where the contract
+    does not list them; None or NaN when missing.
 
     `problems` are values that could not be read at all; `unknown` marks, by feature, the rows of unknown levels.
     """
@@ -70,7 +71,9 @@ class Cleaner:
         value, state = self._encoder.convert(feature.name, text)
         if state in ("unknown", "wrong"):
             value, state = self._respelled(feature, text.strip(), state)
-        return value, "wrong" if state == "unknown" and feature.strict else state
+        if state == "unknown":
+            return (None, "wrong") if feature.strict else (text.strip(), state)
+        return value, state
 
     def _respelled(self, feature: Feature, text: str, state: State) -> tuple[Any, State]:
         """What a file may write and a request would say otherwise: an index as text, True for true."""

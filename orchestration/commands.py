@@ -26,7 +26,7 @@ class PrefectUnavailable(ChurnwatchError):
 
 
 def ingest(options: argparse.Namespace) -> None:
-    _prepare(options)
+    prepare(options)
     from orchestration.expectations import sentence
     from orchestration.flows import ingest as flow
 
@@ -40,7 +40,7 @@ def ingest(options: argparse.Namespace) -> None:
     for warning in manifest.validation["warnings"]:
         print(f"  {'warning' if warning['broken'] else 'ok'}: {sentence(warning)}")
     print(f"VERSION={manifest.version}")
-    _print_json(
+    print_json(
         options,
         version=manifest.version,
         rows=manifest.rows,
@@ -51,7 +51,7 @@ def ingest(options: argparse.Namespace) -> None:
 
 
 def tune(options: argparse.Namespace) -> None:
-    _prepare(options)
+    prepare(options)
     Registry(read(ModelSettings).mlflow_tracking_uri).check()
     from orchestration.flows import tune as flow
 
@@ -67,7 +67,7 @@ def tune(options: argparse.Namespace) -> None:
         f"recall {tuned.test['recall']:.3f}, precision {tuned.test['precision']:.3f}\n"
         f"registered as version {tuned.model_version}, alias challenger\nRUN_ID={best.run_id}"
     )
-    _print_json(
+    print_json(
         options,
         run_id=best.run_id,
         digest=best.digest,
@@ -91,7 +91,7 @@ def positive(text: str) -> int:
     return number
 
 
-def _prepare(options: argparse.Namespace) -> None:
+def prepare(options: argparse.Namespace) -> None:
     """Find the cheap mistakes before the slow imports, and keep Prefect's log out of the way of our sentences."""
     load_contract(options.contract)
     if "file" in options and not options.file.is_file():
@@ -113,6 +113,6 @@ def _check_prefect(url: str) -> None:
         raise PrefectUnavailable(url, f"status {response.status}")
 
 
-def _print_json(options: argparse.Namespace, **facts: object) -> None:
+def print_json(options: argparse.Namespace, **facts: object) -> None:
     if options.json:
         print(json.dumps(facts), flush=True)

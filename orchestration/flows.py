@@ -46,16 +46,16 @@ step = task(
 )
 
 
-@flow(name="ingest", validate_parameters=False)
-def ingest(file: Path, contract: str) -> Manifest:
+@flow(name="ingest", validate_parameters=False, timeout_seconds=2 * 3_600)
+def ingest(file: Path | str, contract: str) -> Manifest:
     """Publish a file as a new version of features, then put its customers into the online view."""
     loaded = load_contract(contract)
-    manifest = publish(file, loaded)
+    manifest = publish(Path(file), loaded)
     put_customers(loaded, manifest.version)
     return manifest
 
 
-@flow(name="tune", validate_parameters=False)
+@flow(name="tune", validate_parameters=False, timeout_seconds=24 * 3_600)
 def tune(
     contract: str,
     version: str | None = None,

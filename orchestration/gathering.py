@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+
 from churn.bundle import Bundle
 from churn.contract import Contract
-from churn.errors import ChurnwatchError
+from churn.errors import ChurnwatchError, FeatureStoreError
 from churn.feature_store import FeatureStore
 from churn.store import PredictionStore
 from orchestration.evidence import Evidence, Latencies, Truth, known_truth, replayed
@@ -20,6 +22,7 @@ from orchestration.replay import (
     answers,
     labelled_requests,
     latency,
+    learnt_from_the_log,
     newest_requests,
     unseen_rows,
 )
@@ -54,17 +57,18 @@ def gather(
 ) -> Evidence:
     """Replay and compare; `contract` is the deployed one. Raises StoreUnavailable.
 
-    The feature store is only asked for test rows where the log holds too little; an outage of it is a problem that
-    the evidence tells.
+    The feature store is asked what a model has learnt from, and for test rows where the log holds too little; an
+    outage of it is a problem that the evidence tells.
     """
     began, moment, bundle = time.perf_counter(), now(), candidates.challenger
     logged = newest_requests(store, contract.name, requests, moment)
     progress()
-    labelled = labelled_requests(store, contract.name, requests, moment)
+    labelled, outage = _labelled(candidates, contract.name, requests, store, features, moment)
     progress()
-    unseen, outage = None, ""
+    unseen = None
     if len(logged) < FEWEST_REQUESTS or _shortage(labelled):
-        unseen, outage = _unseen(features, bundle)
+        unseen, further = _unseen(features, bundle)
+        outage = outage or further
     rows = unseen if unseen and len(logged) < FEWEST_REQUESTS else logged
     mine, other = _both(candidates, rows, progress)
     return Evidence(
@@ -96,8 +100,20 @@ def _truth(candidates: Candidates, labelled: Rows, unseen: Rows | None, outage: 
         if not problem:
             return known_truth(candidates.challenger.contract, rows, mine, other)
     churned = 0 if rows.churned is None else int(rows.churned.sum())
-    said = f"{problem}; and the test rows: {outage}" if outage else problem
+    said = f"{problem}; besides: {outage}" if outage else problem
     return Truth(source=rows.source, rows=len(rows), churned=churned, problem=said)
+
+
+def _labelled(
+    candidates: Candidates, contract: str, requests: int, store: PredictionStore, features: FeatureStore, now: datetime
+) -> tuple[Rows, str]:
+    """Labelled requests that neither model learnt from; none, and why, when it cannot be told what they learnt from."""
+    models = [candidates.challenger, *([candidates.champion] if candidates.champion else [])]
+    try:
+        learnt = frozenset[str]().union(*(learnt_from_the_log(features, model) for model in models))
+    except FeatureStoreError as error:
+        return Rows("logged requests", [], np.array([], dtype=bool)), f"what was learnt cannot be told: {error}"
+    return labelled_requests(store, contract, requests, now, learnt), ""
 
 
 def _shortage(rows: Rows) -> str:

@@ -90,10 +90,10 @@ def ingest(
             rows=tally.kept,
             churned_rows=tally.churned,
             quarantined_rows=tally.bad,
-            sha256=_sha256(features),
-            quarantine_sha256=_sha256(quarantine),
+            sha256=file_sha256(features),
+            quarantine_sha256=file_sha256(quarantine),
             source=path.name,
-            source_sha256=_sha256(path),
+            source_sha256=file_sha256(path),
             created_at=now,
             validation={
                 "reasons": dict(tally.reasons.most_common(REASONS_KEPT)),
@@ -131,7 +131,7 @@ def put_customers(
 
 def _convert(path: Path, contract: Contract, features: Path, quarantine: Path) -> Tally:
     cleaner, seen, tally = Cleaner(contract), set[str](), Tally()
-    schema, expectations = _arrow_schema(contract), Expectations(contract)
+    schema, expectations = arrow_schema(contract), Expectations(contract)
     with (
         open_source(path, contract) as chunks,
         pq.ParquetWriter(features, schema) as kept_rows,
@@ -196,11 +196,11 @@ def _judge(path: Path, tally: Tally, maximum_bad_share: float) -> None:
         raise DataError(f"{path}: all {tally.kept} customers {kind}; a model needs both, so give more data")
 
 
-def _arrow_schema(contract: Contract) -> pa.Schema:
+def arrow_schema(contract: Contract) -> pa.Schema:
     fields = [(feature.name, ARROW_TYPES.get(feature.type, pa.string())) for feature in contract.features]
     return pa.schema([(CUSTOMER, pa.string()), *fields, (TARGET, pa.bool_())])
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import secrets
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +19,7 @@ import msgspec
 import structlog
 
 from churn.contract import Contract
-from churn.errors import BundleRefused, LeaseLost, Refused, RunNotFound
+from churn.errors import BundleRefused, Refused, RunNotFound
 from churn.feature_store import FeatureStore
 from churn.model_cache import open_resolved
 from churn.registry import (
@@ -35,6 +32,7 @@ from churn.registry import (
     Registry,
 )
 from churn.store import PredictionStore
+from orchestration import turns
 from orchestration.evidence import Evidence
 from orchestration.evidence_page import evidence_page
 from orchestration.gates import Gate, Limits, Record, judge
@@ -43,7 +41,6 @@ from orchestration.gathering import Candidates, gather
 log = structlog.get_logger()
 
 TURN_SECONDS = 120.0
-LEASES = "promotions"
 WITHDRAWAL_TAGS = (WITHDRAWN_AT_TAG, "churnwatch.rolled_back_by", "churnwatch.rolled_back_reason")
 
 
@@ -155,25 +152,22 @@ def alias(registry: Registry, name: str, contract: str) -> RegisteredModel | Non
 
 @contextlib.contextmanager
 def turn(desk: Desk, contract: str) -> Iterator[Callable[[], None]]:
-    """Hold the contract's turn; what it gives renews the lease, and raises PromotionUnderWay when it was lost."""
-    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    lease = desk.store.acquire_shard(LEASES, contract, owner, desk.now(), TURN_SECONDS)
-    if lease is None:
-        holder = next((shard for shard in desk.store.shards(LEASES) if shard.shard_id == contract), None)
-        until = f"{holder.expires_at:%H:%M:%S} UTC at the latest" if holder and holder.expires_at else "it ends"
-        raise PromotionUnderWay(f"another promotion of {contract} is under way; wait until {until}, then try again")
-    held = [lease]
+    """The contract's turn among promotions: turns.turn, whose TurnTaken becomes a PromotionUnderWay."""
+    with _refused(), turns.turn(desk.store, "promotion", contract, desk.now, TURN_SECONDS) as renew:
 
-    def keep() -> None:
-        try:
-            held[0] = desk.store.renew_shard(held[0], desk.now(), TURN_SECONDS)
-        except LeaseLost as error:
-            raise PromotionUnderWay(f"another promotion of {contract} took over; nothing was changed") from error
+        def keep() -> None:
+            with _refused():
+                renew()
 
-    try:
         yield keep
-    finally:
-        desk.store.release_shard(held[0])
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except turns.TurnTaken as error:
+        raise PromotionUnderWay(str(error)) from error
 
 
 def _open(model: RegisteredModel, champion: RegisteredModel | None, desk: Desk, keep: Callable[[], None]) -> Candidates:

@@ -54,7 +54,7 @@ def add_parsers(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> l
 
 def run_promote(options: argparse.Namespace) -> None:
     contract, settings = _prepare(options), read(PromotionSettings)
-    desk = _desk()
+    desk = open_desk()
     model = desk.registry.resolve(options.run_id, contract.name)
     limits = Limits(settings.promotion_calibration_error, settings.promotion_latency_seconds)
     request = Request(_by(options), options.reason, settings.promotion_requests, options.force, not options.dry_run)
@@ -77,7 +77,7 @@ def run_promote(options: argparse.Namespace) -> None:
 
 def run_rollback(options: argparse.Namespace) -> None:
     contract = _prepare(options)
-    desk = _desk()
+    desk = open_desk()
     try:
         withdrawn, back = rollback(contract.name, _by(options), options.reason, desk)
     finally:
@@ -162,7 +162,7 @@ def _prepare(options: argparse.Namespace) -> Contract:
     return load_contract(options.contract)
 
 
-def _desk() -> Desk:
+def open_desk() -> Desk:
     models, stores = read(ModelSettings), read(StoreSettings)
     registry = Registry(models.mlflow_tracking_uri)
     registry.check()

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from churn.encoder import frame_records
 from churn.errors import DataError, InvalidInput
 from churn.feature_store import FeatureStore
 from churn.performance import MATURE_COVERAGE
-from churn.prediction import Prediction
+from churn.prediction import Prediction, as_asked
 from churn.scoring import Scorer
 from churn.split import split
 from churn.store import PredictionStore
@@ -34,6 +34,7 @@ Flags = NDArray[np.bool_]
 ROWS_A_CALL = 5_000
 """As many rows as are encoded at once: bounds the memory of a long replay."""
 TIMED_REQUESTS = 200
+ID_COLUMN = "customer_id"
 SHORTEST_SPAN = timedelta(minutes=1)
 LONGEST_SPAN = timedelta(days=400)
 SPANS_TRIED = 24
@@ -81,29 +82,36 @@ def newest_requests(store: PredictionStore, contract: str, count: int, now: date
     start = _start_of_newest(store, contract, count, now)
     newest = deque(store.window(contract, None, start, now), maxlen=count)
     routes: Counter[str] = Counter(prediction.route for prediction in newest)
-    return Rows(f"{len(newest):,} newest logged requests", [p.features for p in newest], routes=dict(routes))
+    return Rows(f"{len(newest):,} newest logged requests", [as_asked(p) for p in newest], routes=dict(routes))
 
 
-def labelled_requests(store: PredictionStore, contract: str, count: int, now: datetime) -> Rows:
+def labelled_requests(
+    store: PredictionStore, contract: str, count: int, now: datetime, learnt: frozenset[str] = frozenset()
+) -> Rows:
     """Up to `count` logged predictions with labels, of the newest cohorts whose labels are nearly complete.
 
-    Cohorts with few labels are left out: those who leave are often known long before those who stay.
+    Cohorts with few labels are left out: those who leave are often known long before those who stay. So is whom a
+    model has `learnt` from, by the log's id.
     """
     found: list[tuple[Prediction, bool]] = []
     for newest, oldest in pairwise(LABEL_AGES_DAYS):
         start, end = now - timedelta(days=oldest), now - timedelta(days=newest)
-        wanted = count - len(found)
-        cohort = [(p, label.churned) for p, label in islice(store.labelled(contract, None, start, end), wanted)]
-        if len(cohort) == wanted:
-            end = cohort[-1][0].created_at + timedelta(microseconds=1)
-        if cohort and len(cohort) >= MATURE_COVERAGE * store.count(contract, None, start, end):
+        labels, cohort = 0, list[tuple[Prediction, bool]]()
+        for prediction, label in store.labelled(contract, None, start, end):
+            labels += 1
+            if prediction.customer_id not in learnt and prediction.prediction_id not in learnt:
+                cohort.append((prediction, label.churned))
+            if len(cohort) == count - len(found):
+                end = prediction.created_at + timedelta(microseconds=1)
+                break
+        if cohort and labels >= MATURE_COVERAGE * store.count(contract, None, start, end):
             found += cohort
         if len(found) >= count:
             break
     churned = np.array([label for _, label in found], dtype=bool)
     routes: Counter[str] = Counter(prediction.route for prediction, _ in found)
-    source = f"{len(found):,} logged requests with mature labels"
-    return Rows(source, [prediction.features for prediction, _ in found], churned, dict(routes))
+    source = f"{len(found):,} logged requests with mature labels" + (" that no model learnt from" if learnt else "")
+    return Rows(source, [as_asked(prediction) for prediction, _ in found], churned, dict(routes))
 
 
 def unseen_rows(features: FeatureStore, bundle: Bundle) -> Rows:
@@ -120,6 +128,21 @@ def unseen_rows(features: FeatureStore, bundle: Bundle) -> Rows:
     test = frame.iloc[split(frame, seed).test]
     records = frame_records(test, bundle.contract.feature_names)
     return Rows(f"{len(test):,} test rows of features {version}", records, test["churned"].to_numpy(dtype=bool))
+
+
+def learnt_from_the_log(features: FeatureStore, bundle: Bundle) -> frozenset[str]:
+    """The log's ids of everyone whom a retrained model has learnt from; none for a model of ingested rows alone.
+
+    Raises FeatureStoreError when that cannot be told.
+    """
+    facts = bundle.manifest["facts"]
+    version = facts.get("features_version")
+    if not version or not features.manifest(bundle.contract.name, version).base_version:
+        return frozenset()
+    frame = features.read(bundle.contract.name, version)
+    parts = split(frame, int(facts["seed"]))
+    ids = frame[ID_COLUMN].to_numpy()
+    return frozenset(ids[parts.train]) | frozenset(ids[parts.validation])
 
 
 def answers(bundle: Bundle, rows: Rows, progress: Callable[[], None] = lambda: None) -> Answers:

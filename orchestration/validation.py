@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,8 +56,16 @@ def _column(feature: Feature) -> pa.Column:
         if feature.type == "integer":
             checks.append(pa.Check(lambda numbers: numbers == np.floor(numbers), name="whole"))
         return pa.Column("float64", checks, nullable=nullable)
-    levels: list[Any] = [True, False] if feature.type == "boolean" else list(feature.levels)
-    return pa.Column(object, pa.Check.isin(levels), nullable=nullable)
+    if feature.type == "boolean":
+        return pa.Column(object, pa.Check.isin([True, False]), nullable=nullable)
+    if feature.strict:
+        return pa.Column(object, pa.Check.isin(list(feature.levels)), nullable=nullable)
+    # A level that is not listed is unknown, also where one is required: as a request is taken, so is a row.
+    return pa.Column(
+        object,
+        pa.Check(lambda levels: levels.map(lambda level: isinstance(level, str)), name="text"),
+        nullable=nullable,
+    )
 
 
 def _by_row(failures: pd.DataFrame, contract: Contract) -> Problems:

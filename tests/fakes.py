@@ -65,6 +65,7 @@ def make_bundle(
     rounds: int = 20,
     run_id: str = "a" * 32,
     seed: int = 0,
+    facts: dict[str, Any] | None = None,
 ) -> Bundle:
     """A real, small bundle without MLflow: trained, saved and loaded with every check."""
     contract = load_contract(contract_name)
@@ -86,7 +87,7 @@ def make_bundle(
         reference=reference,
         profile=make_profile(contract, reference),
         golden_records=records(frame.head(50), contract),
-        facts={},
+        facts=facts or {},
     )
     return load_bundle(folder)
 

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ("local", "cloud")
-COMMANDS = {"train"}
+COMMANDS = {"train", "backup"}
 """Started by `docker compose run`, not by `up`: they need no health check and no restart."""
 PORTLESS = {"simulate", "report"}
 
@@ -153,7 +153,7 @@ def test_no_password_is_in_an_environment_or_a_command(services: dict[str, Any])
 
 @needs_compose
 def test_each_service_reads_the_log_as_its_own_user(services: dict[str, Any]) -> None:
-    for name in ("web", "stream", "watch", "report", "train"):
+    for name in ("web", "stream", "watch", "report", "train", "backup"):
         mounted = {secret["source"]: secret.get("target", "") for secret in services[name]["secrets"]}
         addresses = {source for source in mounted if source.startswith("store_url")}
         assert addresses == {f"store_url_{name}"}, name
@@ -205,14 +205,18 @@ def test_every_user_of_mongodb_is_a_service_with_rights_on_named_collections() -
     assert re.findall(r"^  (\w+): \[CHECK", script, re.MULTILINE) == ["web", "stream", "watch", "report", "train"]
     assert "readWrite" not in script
     assert script.count('"remove"') == 1
-    assert re.findall(r"^  (\w+): .*REMOVE", script, re.MULTILINE) == ["watch"]
+    assert re.findall(r"^  (\w+): .*REMOVE", script, re.MULTILINE) == ["watch", "backup"]
+    # Shards of a stream, and the turns of promotions and retrainings.
+    leases = re.findall(r"^  (\w+): \[[^\]]*shards: CHANGE", script, re.MULTILINE)
+    assert leases == ["stream", "train"]
 
 
 @needs_compose
 def test_every_room_that_meets_ids_of_customers_has_the_one_key_of_pseudonyms(services: dict[str, Any]) -> None:
     sources = {name: {secret["source"] for secret in one.get("secrets", ())} for name, one in services.items()}
 
-    assert {name for name, some in sources.items() if "pseudonym_key" in some} == {"web", "stream", "train", "watch"}
+    rooms = {name for name, some in sources.items() if "pseudonym_key" in some}
+    assert rooms == {"web", "stream", "train", "flows", "watch"}
 
 
 def test_services_may_create_every_index_that_the_store_asks_for() -> None:
@@ -284,4 +288,6 @@ def test_alertmanager_has_the_same_routes_in_docker() -> None:
     there = (ROOT / "monitoring" / "alertmanager" / "alertmanager.yml").read_text()
     here = (ROOT / "docker" / "alertmanager" / "alertmanager.yml").read_text()
 
-    assert here.partition("\n")[2] == there.replace("127.0.0.1:8085", "watch:8085")
+    here = re.sub(r" +http_config:\n +authorization: .*\n", "", here)  # the token, where it is not loopback
+    there = there.replace("127.0.0.1:8085", "watch:8085").replace("127.0.0.1:8087", "flows:8087")
+    assert here.partition("\n")[2] == there

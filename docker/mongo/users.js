@@ -10,6 +10,7 @@ const CHANGE = ["find", "insert", "update"];
 // What PredictionStore.check() does at a service's start: create indexes that are absent, write and read one document.
 const CHECK = {checks: CHANGE, predictions: ["createIndex"], labels: ["createIndex"], documents: ["createIndex"]};
 const REMOVE = ["remove"];
+const KEPT = ["predictions", "labels", "customer_labels", "customers", "documents", "shards"];
 const LABEL = {predictions: READ, labels: CHANGE, customer_labels: CHANGE};
 
 const services = {
@@ -18,10 +19,14 @@ const services = {
   // Whose retention is over, the watch deletes. Nobody else may delete anything.
   watch: [CHECK, LABEL, {documents: CHANGE}, {predictions: REMOVE, labels: REMOVE, customer_labels: REMOVE}],
   report: [CHECK, {predictions: READ, labels: READ, customer_labels: READ, documents: CHANGE}],
-  train: [CHECK, {predictions: READ, labels: READ, customer_labels: READ, customers: CHANGE, documents: CHANGE}],
+  // Promotions and retrainings take their turns by leases, like the shards of a stream.
+  train: [CHECK, {predictions: READ, labels: READ, customer_labels: READ, customers: CHANGE, documents: CHANGE},
+    {shards: CHANGE}],
+  // It copies everything and puts it back: its address is mounted by nothing that stays up.
+  backup: KEPT.map((name) => ({[name]: ["find", "insert", ...REMOVE]})).concat({"": ["listCollections"]}),
 };
 
-for (const name of ["predictions", "labels", "customer_labels", "customers", "documents", "shards", "checks"]) {
+for (const name of [...KEPT, "checks"]) {
   database.createCollection(name);
 }
 for (const [service, grants] of Object.entries(services)) {

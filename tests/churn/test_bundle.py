@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from churn.bundle import MANIFEST, Bundle, bundle_digest, load_bundle
+from churn.bundle import MANIFEST, Bundle, bundle_digest, load_bundle, save_bundle
 from churn.encoder import Encoder
 from churn.errors import BundleRefused
-from tests.fakes import random_customers, records
+from tests.fakes import make_bundle, random_customers, records
 
 
 @pytest.fixture
@@ -89,3 +89,25 @@ def test_a_single_row_scores_as_it_does_among_many(bundle: Bundle) -> None:
     together = bundle.probabilities(encoder.matrix(cleaned))
 
     assert [bundle.probabilities(encoder.matrix([one]))[0] for one in cleaned] == together.tolist()
+
+
+def test_a_golden_record_may_hold_a_level_that_the_contract_does_not_list(bundle: Bundle, tmp_path: Path) -> None:
+    bank = make_bundle(tmp_path / "bank", "bank")
+    record = records(random_customers(bank.contract, 1), bank.contract)[0] | {"country": "Portugal"}
+    again = tmp_path / "again"
+
+    save_bundle(
+        again,
+        run_id=bank.run_id,
+        contract=bank.contract,
+        model=bank.model,
+        calibration=bank.calibration,
+        threshold=bank.threshold,
+        reference=bank.reference(),
+        profile=bank.profile(),
+        golden_records=[record],
+        facts={},
+    )
+
+    assert load_bundle(again).contract.name == "bank"
+    assert json.loads((again / "golden.json").read_bytes())[0]["features"]["country"] == "Portugal"

@@ -26,6 +26,7 @@ from orchestration.expectations import Expectations, sentence
 from orchestration.ingest import ingest, put_customers
 from orchestration.rows import open_rows
 from tests.fakes import DATA, random_customers
+from tests.orchestration.conftest import raw_rows
 
 Row = dict[str, Any]
 WriteCsv = Callable[[Sequence[Row]], Path]
@@ -130,7 +131,7 @@ def test_levels_are_taken_by_index_and_unknown_ones_are_counted(
     frame = store.read("credit_card", manifest.version)
 
     assert frame["education_level"][0] == "College"
-    assert frame["marital_status"].isna()[1]
+    assert frame["marital_status"][1] == "Complicated"
     assert manifest.validation["unknown"] == {"marital_status": 1}
 
 
@@ -378,3 +379,31 @@ def test_a_table_that_is_none_is_refused_with_a_sentence(tmp_path: Path, name: s
         open_rows(tmp_path / name) as rows,
     ):
         list(rows)
+
+
+def test_an_unlisted_level_where_one_is_required_is_taken_as_a_request_is(
+    write_csv: WriteCsv, store: FeatureStore, tmp_path: Path
+) -> None:
+    bank = load_contract("bank")
+    rows = [{name: "" if value == "Unknown" else value for name, value in row.items()} for row in raw_rows(bank, 60)]
+    rows[3]["Geography"], rows[4]["Geography"] = " Portugal ", ""
+
+    manifest = publish(write_csv(rows), bank, store)
+    frame = store.read("bank", manifest.version)
+    kept = frame[frame["country"] == "Portugal"]
+    record = frame_records(kept, bank.feature_names)[0]
+    request = Encoder(bank).clean(record)
+
+    assert manifest.validation["unknown"] == {"country": 1}
+    assert list(manifest.validation["reasons"]) == [
+        "country: expected one of 'France', 'Germany', 'Spain'; it is required"
+    ]
+    assert (len(frame), request.unknown, request.features["country"]) == (59, ("country",), None)
+    assert Encoder(bank).encode_frame(kept)[0].tobytes() == Encoder(bank).matrix([request])[0].tobytes()
+    online = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    online.check()
+    put_customers(bank, manifest.version, store, online, str)
+    customer = online.customer("bank", str(rows[3]["CustomerId"]))
+    online.close()
+    assert customer is not None
+    assert Encoder(bank).clean(customer.features) == request

@@ -15,7 +15,7 @@ from churn.prediction import Label
 from churn.scoring import Scorer
 from churn.store import PredictionStore, open_store
 from orchestration.replay import Rows, answers, labelled_requests, latency, newest_requests, segments
-from tests.fakes import Clock, random_customers, records
+from tests.fakes import Clock, make_bundle, random_customers, records
 
 NOW = Clock().time
 
@@ -110,3 +110,18 @@ def test_latency_is_told_by_the_clock(bundle: Bundle, credit_card: Contract) -> 
     )
 
     assert (found.median_seconds, found.p95_seconds, found.batch_row_seconds) == (1.0, 1.0, 1 / 50)
+
+
+def test_a_logged_request_with_an_unlisted_level_is_asked_again_as_it_was(
+    store: PredictionStore, tmp_path: Path
+) -> None:
+    bank = make_bundle(tmp_path / "bank", "bank")
+    record = records(random_customers(bank.contract, 1), bank.contract)[0] | {"country": "Portugal"}
+    first = Scorer(bank, lambda: NOW).score_one(record, "http")
+    store.save([first])
+
+    again = answers(bank, newest_requests(store, "bank", 1, NOW + timedelta(seconds=1)))
+
+    assert first.unknown == ("country",)
+    assert again.refused.tolist() == [False]
+    assert again.probabilities.tolist() == pytest.approx([first.churn_probability], abs=1e-12)

@@ -1,0 +1,185 @@
+"""A retraining from its claim to its notice; the steps are doubles, the store is real."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from churn.errors import FeatureStoreUnavailable
+from churn.store import PredictionStore, open_store
+from orchestration.claims import KIND, NothingNew, RetrainingRefused, Rules, claim, cooling
+from orchestration.retraining import Notice, Steps, retrain
+from tests.fakes import Clock
+
+RULES = Rules(cooldown_seconds=86_400, retry_seconds=3_600)
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+def store(address: str) -> PredictionStore:
+    return opened(address)
+
+
+def opened(address: str) -> PredictionStore:
+    store = open_store(address)
+    store.check()
+    return store
+
+
+class Office:
+    """What the steps did, in order. `failing` is raised by the tuning."""
+
+    def __init__(self, outcome: str = "fit", failing: Exception | None = None) -> None:
+        self.outcome, self.failing = outcome, failing
+        self.done: list[str] = []
+        self.notices: list[Notice] = []
+
+    def steps(self) -> Steps:
+        return Steps(self.publish, self.tune, self.judge, self.notices.append)
+
+    def publish(self) -> Any:
+        self.done.append("publish")
+        return SimpleNamespace(version="v1", validation={"log": {"rows": 321}})
+
+    def tune(self, version: str) -> Any:
+        self.done.append(f"tune {version}")
+        if self.failing:
+            raise self.failing
+        return SimpleNamespace(best=SimpleNamespace(run_id="c" * 32), test={"auc": 0.97})
+
+    def judge(self, run_id: str) -> Any:
+        self.done.append(f"judge {run_id[:2]}")
+        evidence = SimpleNamespace(champion_run_id="d" * 32, run_id=run_id)
+        failed = [SimpleNamespace(name="champion", sentence="it is worse")] if self.outcome == "unfit" else []
+        record = SimpleNamespace(outcome=self.outcome, evidence=evidence, failed=failed)
+        return SimpleNamespace(record=record, folder="promotion/20260131T120000Z")
+
+
+def run(store: PredictionStore, office: Office, clock: Callable[[], datetime], **more: Any) -> Notice:
+    return retrain("shop", "alert FeatureDrift", store, office.steps(), RULES, clock, **more)
+
+
+def test_it_publishes_tunes_judges_and_tells(store: PredictionStore) -> None:
+    office, clock = Office(), Clock()
+    notice = run(store, office, clock)
+
+    assert office.done == ["publish", "tune v1", "judge cc"]
+    assert office.notices == [notice]
+    assert (notice.outcome, notice.run_id, notice.labelled_requests) == ("fit", "c" * 32, 321)
+    assert notice.sentence == (
+        f"run {'c' * 32} waits as challenger; to let it go live: python -m orchestration promote {'c' * 32}"
+    )
+
+
+def test_one_drift_does_not_start_ten_trainings_restarts_among_them(address: str) -> None:
+    """Ten triggers over a day, each from a process that has just opened the store."""
+    clock, office, refused = Clock(), Office(), []
+    for _ in range(10):
+        store = opened(address)
+        try:
+            run(store, office, clock)
+        except RetrainingRefused as error:
+            refused.append(str(error))
+        store.close()
+        clock.advance(8_000)
+
+    assert len(office.notices) == 1
+    assert len(refused) == 9
+    assert refused[0] == (
+        "shop was last retrained at 2026-01-31T12:00:00 for alert FeatureDrift (fit); the next may begin at "
+        "2026-02-01T12:00:00 UTC; --force does not wait"
+    )
+    clock.advance(86_400)
+    assert run(opened(address), office, clock).outcome == "fit"
+
+
+def test_of_ten_triggers_at_once_one_trains(address: str) -> None:
+    clock, office = Clock(), Office()
+    together, refused = threading.Barrier(10), list[str]()
+
+    def trigger() -> None:
+        store = opened(address)
+        together.wait()
+        try:
+            run(store, office, clock)
+        except RetrainingRefused as error:
+            refused.append(str(error))
+        store.close()
+
+    threads = [threading.Thread(target=trigger) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (office.done.count("publish"), len(refused)) == (1, 9)
+
+
+def test_force_ends_the_wait_but_never_joins_one_that_runs(store: PredictionStore) -> None:
+    clock, office = Clock(), Office()
+    run(store, office, clock)
+    run(store, office, clock, force=True)
+    with (
+        claim(store, "shop", "another", RULES, clock, force=True),
+        pytest.raises(RetrainingRefused, match="another retraining of shop is under way"),
+    ):
+        run(store, office, clock, force=True)
+
+    assert len(office.notices) == 2
+
+
+def test_contracts_do_not_wait_for_one_another(store: PredictionStore) -> None:
+    clock, office = Clock(), Office()
+    run(store, office, clock)
+
+    assert cooling(store, "other", clock()) == ""
+
+
+def test_a_failure_is_told_and_tried_again_sooner(store: PredictionStore) -> None:
+    clock, office = Clock(), Office(failing=FeatureStoreUnavailable("no S3 here"))
+    with pytest.raises(FeatureStoreUnavailable):
+        run(store, office, clock)
+
+    assert [(one.outcome, one.sentence) for one in office.notices] == [("failed", "no S3 here")]
+    clock.advance(3_000)
+    with pytest.raises(RetrainingRefused, match=r"\(begun\); the next may begin at 2026-01-31T13:00:00 UTC"):
+        run(store, Office(), clock)
+    clock.advance(700)
+    assert run(store, Office(), clock).outcome == "fit"
+
+
+def test_nothing_new_is_no_failure(store: PredictionStore) -> None:
+    office = Office(failing=NothingNew("too few labels"))
+
+    assert run(store, office, Clock()).outcome == "nothing new"
+
+
+def test_who_died_while_training_holds_up_the_next_for_the_short_wait_only(store: PredictionStore) -> None:
+    """A killed process neither gives its turn back nor notes an outcome."""
+    clock = Clock()
+    until = clock() + timedelta(hours=1)
+    began = {"reason": "drift", "outcome": "begun", "began_at": clock().isoformat(), "until": until.isoformat()}
+    store.acquire_shard("retrainings", "shop", "dead", clock(), 600)
+    store.put_document(KIND, "shop", {"key": "shop", "told": {}} | began)
+
+    with pytest.raises(RetrainingRefused, match="under way"):
+        run(store, Office(), clock)
+    clock.advance(3_601)
+    assert run(store, Office(), clock).outcome == "fit"
+
+
+def test_a_candidate_that_failed_its_gates_is_told_with_the_reasons(store: PredictionStore) -> None:
+    notice = run(store, Office("unfit"), Clock())
+
+    assert (notice.outcome, notice.failed_gates) == ("unfit", ("champion",))
+    assert notice.sentence.endswith("nothing was changed. champion: it is worse")
