@@ -67,7 +67,7 @@ def _first() -> list[tuple[Any, int]]:
     )
     told = panels.figure(
         "Columns",
-        "In the newest window: columns that drifted, and columns that failed a check of quality. One window alone rings nothing.",
+        "In the newest window: those that drifted, and those that failed a check of quality. One window rings nothing.",
         [
             Query(f"sum(churnwatch_feature_drift_alarm{{{RUN}}})", "drifted"),
             Query(f"sum(max by (feature) (churnwatch_feature_quality_alarm{{{RUN}}}))", "bad input"),
