@@ -107,6 +107,10 @@ test: check  ## Everything: checks, fast, integration and end-to-end tests
 format: setup  ## Format the code
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
+site: setup  ## Build the documentation as a site, in site/; it opens without a server or a network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "==> site/index.html"
+
 docs: setup  ## Regenerate the reference pages that are made from the code
 	@$(BIN)/python -m docs.build
 

@@ -196,7 +196,8 @@ def environment_file(home: Path, settings: StageSettings, **also: str) -> Iterat
     path = home / ENVIRONMENT_FILE
     variables = {**also, **addresses(home, settings)}
     lines = [f"  export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    lines += [f'  export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"']
+    places = f"{Path(sys.executable).parent}:{Path(__file__).resolve().parents[1] / 'bin'}"
+    lines += [f'  export PATH={shlex.quote(places)}:"$PATH"']
     ended = "echo 'make up has ended: nothing was set' >&2"
     path.touch(mode=0o600)  # an address of a store may hold a password
     path.write_text("\n".join([f"if kill -0 {os.getpid()} 2>/dev/null; then", *lines, f"else {ended}; fi", ""]))

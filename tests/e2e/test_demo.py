@@ -2,73 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fakes import DATA
+from tests.e2e.stage import AfterDemo, demo, processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
-BANK_CHURNERS = DATA / "BankChurners.csv"
-PORTS = ("AWS_PORT", "MLFLOW_PORT", "PREFECT_PORT", "WEB_PORT", "WATCH_PORT", "STREAM_METRICS_PORT")
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-@pytest.fixture
-def stage_environment(tmp_path: Path) -> dict[str, str]:
-    ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
-    return {**os.environ, **ports, "CHURNWATCH_HOME": str(tmp_path / "home")}
-
-
-def processes_of(home: str) -> Iterator[int]:
-    """Processes that live on this home: each has it in its environment."""
-    wanted = f"CHURNWATCH_HOME={home}".encode()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                yield int(folder.name)
-        except OSError:
-            continue
-
-
-def demo(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "simulation", "demo", *arguments],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
-
-
-def test_the_demo_ends_with_counts_that_agree_and_leaves_no_process(stage_environment: dict[str, str]) -> None:
-    data = ["--data", str(BANK_CHURNERS)] if BANK_CHURNERS.exists() else []
-    with demo(stage_environment, "--trials", "2", *data) as player:
-        output, _ = player.communicate(timeout=540)
-
-    assert player.returncode == 0, output
-    assert "1,000 sent, 1,000 answered, 1,000 logged" in output
-    assert "2,000 sent, 2,000 answered, 2,000 logged" in output
-    reports = Path(stage_environment["CHURNWATCH_HOME"]) / "reports"
-    assert (reports / "index.html").is_file()
-    assert list(processes_of(stage_environment["CHURNWATCH_HOME"])) == []
+def test_the_demo_ends_with_counts_that_agree_and_leaves_no_process(after_demo: AfterDemo) -> None:
+    assert after_demo.exit_code == 0, after_demo.output
+    assert "1,000 sent, 1,000 answered, 1,000 logged" in after_demo.output
+    assert "2,000 sent, 2,000 answered, 2,000 logged" in after_demo.output
+    assert (after_demo.home / "reports" / "index.html").is_file()
+    assert after_demo.left_behind == []
 
 
 def test_a_table_of_ones_own_goes_through_the_loop(stage_environment: dict[str, str], tmp_path: Path) -> None:
