@@ -9,16 +9,16 @@ LABEL org.opencontainers.image.title="Churnwatch" org.opencontainers.image.licen
 ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
     DO_NOT_TRACK=1 MLFLOW_DISABLE_TELEMETRY=true PREFECT_SERVER_ANALYTICS_ENABLED=false \
-    HOME=/tmp CHURNWATCH_HOME=/data
+    HOME=/tmp CHURNWATCH_HOME=/data LOG_FORMAT=json
 # /data and /reports give their owner to the named volumes that are mounted over them.
 RUN groupadd --gid 10001 churnwatch \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin churnwatch \
     && install -d -o 10001 -g 10001 /data /reports
 WORKDIR /app
 COPY docker/bin/install-requirements /usr/local/bin/
-COPY requirements/stream.txt requirements/
-# scipy (140 MB) is asked for by XGBoost's Python package; scoring uses its C library alone (churn/xgboost_native.py).
-RUN install-requirements requirements/stream.txt scipy
+COPY requirements/stream.txt requirements/otel.txt requirements/
+# Traces are on by a variable alone, so their libraries (7 MB) are there. scipy (140 MB) is asked for by XGBoost's Python package; scoring uses its C library alone (churn/xgboost_native.py).
+RUN install-requirements requirements/otel.txt scipy
 COPY docker/bin/ /usr/local/bin/
 # The one command, leading to the room that an image holds.
 COPY bin bin

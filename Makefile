@@ -140,7 +140,7 @@ scorecard: setup  ## Every named shift of the simulation through the HTTP servic
 	@$(BIN)/python -m benchmarks.scorecard
 
 lock: setup  ## Compile requirements/ anew from pyproject.toml
-	@for extra in dev web stream train monitor simulate embedded; do \
+	@for extra in dev web stream train monitor simulate embedded otel; do \
 	  $(BIN)/uv pip compile pyproject.toml --extra $$extra --universal --generate-hashes --python-version 3.11 \
 	    --no-header --no-annotate --quiet \
 	    $$([ $$extra = dev ] || echo --constraint requirements/dev.txt) -o requirements/$$extra.txt; done

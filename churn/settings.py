@@ -33,6 +33,15 @@ class LogSettings(Settings):
 
     log_format: Literal["console", "json"] = Field("console", description="Lines for people, or JSON for machines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lines below it are left out.")
+    log_requests: bool = Field(False, description="A line for each HTTP request: its id, status, time, predictions.")
+
+
+class TracingSettings(Settings):
+    """OpenTelemetry traces, with the extra `otel`. The SDK's other variables hold as well."""
+
+    otel_exporter_otlp_endpoint: str = Field(
+        "", description="A collector's OTLP/HTTP address, such as http://127.0.0.1:4318; none: no traces."
+    )
 
 
 class ModelSettings(Settings):

@@ -7,6 +7,7 @@ import sys
 
 from churn.command_line import finish, with_verb
 from churn.logs import configure_logs
+from churn.tracing import start_tracing
 from monitoring import commands
 
 
@@ -17,6 +18,7 @@ def main() -> int:
 
 def _run(options: argparse.Namespace) -> int:
     configure_logs("watch")
+    start_tracing("watch", {"monitoring.watch:Watch": ("poll",)})
     if options.command == "status":
         return commands.show_status(options.json)
     if options.command == "evidently":

@@ -8,13 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from churn.command_line import finish, make_parser
+from churn.tracing import FEATURES, start_tracing
 from orchestration import commands, export, release_commands, retrain_commands, verify
 from orchestration.infer import command as infer
+
+TRACKING = {
+    "orchestration.tracking:Tracker": ("log_candidate", "fetch", "finish"),
+    "orchestration.releases:Releases": ("log", "tag", "make_champion"),
+}
+"""What is a span while traces are on."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    return finish(lambda: options.run(options))
+
+    def work() -> None:
+        start_tracing("train", FEATURES, TRACKING)
+        options.run(options)
+
+    return finish(work)
 
 
 def parser() -> argparse.ArgumentParser:

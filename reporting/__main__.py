@@ -18,6 +18,7 @@ from churn.model_cache import open_model
 from churn.registry import Registry
 from churn.settings import ModelSettings, ReportSettings, StoreSettings, WatchSettings, read
 from churn.store import open_store
+from churn.tracing import start_tracing
 from reporting.index import Line, lines
 from reporting.maker import Made, Maker
 from reporting.report import Rules
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     configure_logs("report")
+    start_tracing("report", {"reporting.maker:Maker": ("make", "catch_up", "write_index")})
     maker = _maker()
     if options.verb == "list":
         listed = _listed(options, maker)

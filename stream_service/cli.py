@@ -33,6 +33,7 @@ from stream_service.kinesis import Kinesis, connect
 from stream_service.parts import Parts
 from stream_service.records import StreamRecord
 from stream_service.service import Service, consumer_key, first_time
+from stream_service.traces import start_stream_tracing
 
 log = structlog.get_logger()
 VERBS = ("serve", "ship", "status", "dead-letters")
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     # A service's lines are its output; beside a command's answer they would spoil it.
     stays = asked.command == "ship" or (asked.command == "serve" and not asked.start)
     configure_logs("stream", sys.stdout if stays else sys.stderr)
+    start_stream_tracing()
     settings = read(StreamSettings)
     if asked.command == "status":
         _status(settings, asked.json)

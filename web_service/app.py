@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import structlog
 from flask import Flask, Response, request
+from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 from werkzeug.exceptions import HTTPException
 
 from churn.errors import ChurnwatchError
@@ -23,6 +24,7 @@ from web_service.feedback import labels_of
 from web_service.gate import CLIENT, Gate
 from web_service.pages import Page, Pages
 from web_service.problems import MEDIA_TYPE, Problem, of_error
+from web_service.request_ids import HEADER, request_id
 from web_service.service import PredictionService
 from web_service.strict_json import NotJson, parse
 
@@ -121,6 +123,11 @@ def _add_pages(app: Flask, pages: Pages) -> None:
 
 def _add_gate(app: Flask, parts: Parts) -> None:
     @app.before_request
+    def name() -> None:
+        clear_contextvars()  # the thread answered somebody else before
+        bind_contextvars(request_id=request_id(request.headers.get(HEADER)))
+
+    @app.before_request
     def admit() -> None:
         request.environ[CLIENT] = parts.gate.admit(request.environ)
 
@@ -128,6 +135,7 @@ def _add_gate(app: Flask, parts: Parts) -> None:
     def count(response: Response) -> Response:
         path = request.url_rule.rule if request.url_rule else "other"
         parts.metrics.requests.labels(path, str(response.status_code)).inc()
+        response.headers[HEADER] = get_contextvars()["request_id"]
         return response
 
 

@@ -26,8 +26,17 @@ from churn.model_cache import open_model
 from churn.pseudonym import key_source
 from churn.registry import RUN_ID_PATTERN, Registry
 from churn.serving import AliasWatch, ServingModel
-from churn.settings import JournalSettings, ModelSettings, PseudonymSettings, StoreSettings, WebSettings
+from churn.settings import (
+    JournalSettings,
+    LogSettings,
+    ModelSettings,
+    PseudonymSettings,
+    StoreSettings,
+    WebSettings,
+    read,
+)
 from churn.store import open_store
+from churn.tracing import stop_tracing
 from web_service.app import Parts, create_app
 from web_service.bridge import BehindFront, WSGIBridge
 from web_service.connections import serve_connections
@@ -35,6 +44,7 @@ from web_service.front import Front
 from web_service.gate import Gate
 from web_service.keys import FileKeyRing
 from web_service.logs import configure_logs
+from web_service.observed import observed, start_web_tracing
 from web_service.rates import SharedRateLimit
 from web_service.readiness import JournalProbe, Readiness
 from web_service.service import PredictionService
@@ -71,6 +81,7 @@ class WorkerPlan:
 def run_worker(plan: WorkerPlan) -> None:
     """The life of a worker process: serves until SIGTERM or SIGINT, then drains."""
     configure_logs()
+    start_web_tracing()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ended_already)
     ParentWatch(os.getppid()).start()
@@ -79,10 +90,12 @@ def run_worker(plan: WorkerPlan) -> None:
     gc.collect()
     gc.freeze()  # what is made at the start lives for ever: no use looking through it again
     gc.set_threshold(GARBAGE_FROM, 20, 50)
+    front, behind = observed(worker.front, worker.behind, read(LogSettings).log_requests)
     try:
-        serve_connections(worker.front, worker.behind, plan.web.web_host, plan.web.web_port)
+        serve_connections(front, behind, plan.web.web_host, plan.web.web_port)
     finally:
         worker.close()
+        stop_tracing()
 
 
 def _ended_already(number: int, frame: FrameType | None) -> None:

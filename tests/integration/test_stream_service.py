@@ -23,6 +23,7 @@ from churn.bundle import Bundle, bundle_digest
 from churn.store import PredictionStore, open_store
 from tests.fake_mlflow import FakeMlflow
 from tests.fakes import make_bundle, random_customers, records
+from tests.otlp_receiver import receiver
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,6 +178,28 @@ def test_two_thousand_records_over_two_shards_are_all_logged_once_and_answered(a
     assert {result["event_id"] for result in results} == {f"event-{number}" for number in range(2000)}
     assert len(results) == 2000
     assert {result["model_run_id"] for result in results} == {run.bundle.run_id}
+
+
+def test_a_batch_is_a_span_linked_to_the_traces_its_records_name_and_no_line_names_a_person(run: Run) -> None:
+    trace, mark = "4bf92f3577b34da6a3ce929d0e0e4736", "Marker-of-a-person-4711"
+    events = [json.loads(event) | {"customer_id": mark} for event in run.events(20)]
+    events[3] |= {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    poison = [{"customer_id": [mark]}, dict.fromkeys(run.customers[0], mark)]
+    run.send([json.dumps(event).encode() for event in [*events, *poison]] + [f"no json {mark}".encode()])
+    with receiver() as collector:
+        output = run.finish(run.start("--once", OTEL_EXPORTER_OTLP_ENDPOINT=collector.address, LOG_FORMAT="json"))
+
+    batches = collector.named("Pipeline.carry")
+    assert trace in {link.trace_id.hex() for span in batches for link in span.links}
+    carried = {span.span_id for span in batches}
+    for name in ("SqliteStore.save", "Kinesis.put", "Scorer.score"):
+        assert {span.parent_span_id for span in collector.named(name)} & carried, name
+    refused = [span for span in collector.named("Registry.resolve") if span.status.code == 2]
+    assert len(refused) == 1  # there is no MLflow: the service started from its cache, and the trace says so
+    assert run.store.count() == 20
+    assert len(run.read("dead")) == 3
+    assert mark not in output
+    assert all({"timestamp", "room", "event"} <= set(json.loads(line)) for line in output.splitlines())
 
 
 def test_kill_9_in_the_middle_loses_nothing_and_scores_nothing_twice(run: Run) -> None:
