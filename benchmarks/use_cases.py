@@ -24,10 +24,11 @@ from churn.settings import TrainSettings, read
 from orchestration.cleaning import Cleaner
 from orchestration.evaluation import decision_metrics, ranking_metrics
 from orchestration.families import make_families
-from orchestration.families.family import make_folds
-from orchestration.search import search
+from orchestration.outcome import Outcome
+from orchestration.search import ranked, search
 from orchestration.source import open_source
-from orchestration.training import TrainingSet, fit_candidate
+from orchestration.task_trials import Threads
+from orchestration.training import Candidate, TrainingSet, fit_candidate
 from orchestration.validation import find_problems
 
 SHOWN = ("auc", "average_precision", "brier", "log_loss")
@@ -47,14 +48,15 @@ def training_set(path: Path, contract: Contract, seed: int) -> TrainingSet:
 def tuned(data: TrainingSet, settings: TrainSettings) -> tuple[str, dict[str, float]]:
     """The best of a search: its family, and its metrics on the test rows."""
     families = make_families([name.strip() for name in settings.families.split(",")])
-    folds = make_folds(data.labels[data.parts.train], settings.folds, data.seed)
+    candidates: dict[int, Candidate] = {}
 
-    def trial(number: int, family: str, parameters: Mapping[str, Any]) -> tuple[float, Any]:
-        candidate = fit_candidate(families[family], parameters, data, folds)
-        return candidate.metrics["cv_log_loss"], (family, candidate)
+    def trial(number: int, family: str, parameters: Mapping[str, Any], _: Outcome | None) -> Outcome:
+        one = candidates[number] = fit_candidate(families[family], parameters, data)
+        return Outcome(number, "finished", family, parameters, one.loss, one.fold_losses)
 
-    found, _ = search(trial, list(families.values()), settings.trials, data.seed, show_progress=False)
-    family, best = found[0].result
+    with Threads(trial) as pool:
+        outcomes = search(pool, list(families.values()), settings.trials, data.seed, show_progress=False)
+    family, best = ranked(outcomes)[0].family, candidates[ranked(outcomes)[0].number]
     rows = data.parts.test
     probabilities = best.calibration.probabilities(best.model.log_odds(data.matrix[rows]))
     decided = decision_metrics(probabilities, data.labels[rows], best.threshold, data.contract.decision)

@@ -184,6 +184,17 @@ class TrainSettings(Settings):
     )
     folds: int = Field(5, ge=2, le=20, description="Cross-validation folds.")
     seed: int = Field(7, ge=0, description="Split, folds and search are reproducible by it.")
+    tuning_workers: int = Field(
+        1, ge=1, le=1_000, description="Trials at a time on this machine; with 1 a tuning is reproducible by its seed."
+    )
+    tuning_cluster: str = Field(
+        "",
+        description="Where trials run: none for threads, 'local' for processes here, tcp://HOST:PORT for a Dask "
+        "scheduler (extra [cluster]).",
+    )
+    tuning_pruning: bool = Field(True, description="Stop a trial that is hopeless after some of its folds.")
+    trial_timeout_seconds: float = Field(600.0, gt=0, description="A trial that takes longer counts as failed.")
+    outage_seconds: float = Field(120.0, ge=0, description="How long a tuning waits for MLflow to come back.")
     maximum_bad_share: float = Field(0.05, ge=0, le=1, description="A larger share of bad rows fails an ingest.")
 
 

@@ -42,6 +42,13 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--version", help="version of the features; default: the newest")
     tune.add_argument("--trials", type=commands.positive, help="default: TRIALS, or 10")
     tune.add_argument("--time-budget-seconds", type=commands.positive, help="begin no trial after so long")
+    tune.add_argument(
+        "--resume",
+        nargs="?",
+        const="latest",
+        metavar="RUN_ID",
+        help="go on with an interrupted tuning: its parent run, or the newest; version and families are its own",
+    )
     tune.add_argument("--no-progress", action="store_true", help="no progress bar")
     tune.set_defaults(run=commands.tune)
 

@@ -57,12 +57,17 @@ def tune(options: argparse.Namespace) -> None:
 
     started = time.perf_counter()
     tuned = flow(
-        options.contract, options.version, options.trials, options.time_budget_seconds, not options.no_progress
+        options.contract,
+        options.version,
+        options.trials,
+        options.time_budget_seconds,
+        not options.no_progress,
+        options.resume,
     )
     seconds = time.perf_counter() - started
-    best = tuned.best
+    best, others = tuned.best, f"{tuned.pruned} more pruned, {tuned.failed} failed"
     print(
-        f"best of {len(tuned.trials)} trials ({tuned.failed} failed) in {seconds:.1f} s: {best.family}, log loss "
+        f"best of {len(tuned.trials)} trials ({others}) in {seconds:.1f} s: {best.family}, log loss "
         f"{best.metrics['cv_log_loss']:.4f} in cross-validation; on the test rows AUC {tuned.test['auc']:.4f}, "
         f"recall {tuned.test['recall']:.3f}, precision {tuned.test['precision']:.3f}\n"
         f"registered as version {tuned.model_version}, alias challenger\nRUN_ID={best.run_id}"
@@ -75,6 +80,7 @@ def tune(options: argparse.Namespace) -> None:
         parent_run_id=tuned.parent_run_id,
         features_version=tuned.features_version,
         trials=len(tuned.trials),
+        pruned=tuned.pruned,
         failed=tuned.failed,
         threshold=best.metrics["threshold"],
         cv_log_loss=best.metrics["cv_log_loss"],

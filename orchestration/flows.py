@@ -1,5 +1,7 @@
 """Prefect's home: `ingest` and `tune` as flows, their steps as tasks. What the steps do stands elsewhere, plain.
 
+Its second home is runners.py, which hands trials to task runners.
+
 A flow's parameters are stored and shown by Prefect, so they hold no address that could carry a password: a flow is
 an entry point of its own when a deployment starts it, and reads its settings itself.
 """
@@ -8,10 +10,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
@@ -32,8 +34,17 @@ from churn.settings import (
 )
 from churn.store import open_store
 from orchestration import ingest as ingesting
-from orchestration import training
-from orchestration.training import TrainingSet, Tuned
+from orchestration.outcome import Trial
+from orchestration.runners import open_runner
+from orchestration.task_trials import Pool
+from orchestration.training import TrainingSet
+from orchestration.trials import Assignment, DataSpec, load
+from orchestration.tuning import Plan, Tuned
+from orchestration.tuning import tune as tune_with
+from orchestration.tunings import Interrupted
+
+if TYPE_CHECKING:
+    from orchestration.tracking import Tracker
 
 
 def _outage(_task: Any, _run: Any, state: Any) -> bool:
@@ -62,15 +73,25 @@ def tune(
     trials: int | None = None,
     time_budget_seconds: float | None = None,
     show_progress: bool = True,
+    resume: str | None = None,
 ) -> Tuned:
-    """Tune on a version of features, the newest unless given; the best becomes `challenger`."""
+    """Tune on a version of features, the newest unless given; the best becomes `challenger`.
+
+    `resume` goes on with an interrupted tuning: the run id of its parent, or `latest`.
+    """
     settings = read(TrainSettings)
     loaded = load_contract(contract)
-    data = load_features(loaded, version, settings.seed)
-    families = [name.strip() for name in settings.families.split(",")]
-    tuned = run_trials(data, trials or settings.trials, settings.folds, time_budget_seconds, show_progress, families)
+    resumed = find_interrupted(loaded, resume) if resume else None
+    if resumed is None:
+        data = load_features(loaded, version, settings.seed, settings.folds)
+        families = tuple(name.strip() for name in settings.families.split(","))
+    else:
+        data = load_features(loaded, resumed.features_version, resumed.seed, resumed.folds)
+        families, trials = resumed.families, trials or resumed.trials
+    plan = Plan(trials or settings.trials, families, time_budget_seconds, show_progress)
+    tuned = run_trials(data, plan, resumed)
     create_table_artifact(
-        [{"run_id": t.run_id, "family": t.family, **t.metrics} for t in tuned.trials],
+        [_row(trial) for trial in tuned.trials],
         key=f"trials-{re.sub(r'[^a-z0-9]+', '-', loaded.name.lower())}",
         description=f"Trials on {tuned.features_version}, best first; RUN_ID={tuned.best.run_id}",
     )
@@ -97,23 +118,52 @@ def put_customers(contract: Contract, version: str) -> int:
 
 
 @step
-def load_features(contract: Contract, version: str | None, seed: int) -> TrainingSet:
-    return training.load_training_set(contract, _features(), version, seed)
+def load_features(contract: Contract, version: str | None, seed: int, folds: int) -> TrainingSet:
+    return load(_data_spec(contract, version or _features().latest(contract.name), seed, folds))
+
+
+@step
+def find_interrupted(contract: Contract, which: str) -> Interrupted:
+    return _tracker().interrupted(contract, which)
 
 
 @task(cache_policy=NO_CACHE)
-def run_trials(
-    data: TrainingSet,
-    trials: int,
-    folds: int,
-    time_budget_seconds: float | None,
-    show_progress: bool,
-    families: Sequence[str],
-) -> Tuned:
+def run_trials(data: TrainingSet, plan: Plan, resumed: Interrupted | None) -> Tuned:
+    settings = read(TrainSettings)
+    spec = _data_spec(data.contract, data.manifest.version, data.seed, data.folds)
+
+    def open_pool(parent_run_id: str) -> AbstractContextManager[Pool]:
+        return open_runner(
+            settings.tuning_cluster,
+            settings.tuning_workers,
+            lambda threads: Assignment(
+                data=spec,
+                tracking_uri=read(ModelSettings).mlflow_tracking_uri,
+                parent_run_id=parent_run_id,
+                threads=threads,
+                starts=len(plan.families),
+                prune=settings.tuning_pruning,
+                timeout_seconds=settings.trial_timeout_seconds,
+                outage_seconds=settings.outage_seconds,
+            ),
+        )
+
+    return tune_with(data, _tracker(), plan, open_pool, resumed)
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    return {"run_id": trial.run_id, "family": trial.family, **trial.metrics}
+
+
+def _data_spec(contract: Contract, version: str, seed: int, folds: int) -> DataSpec:
+    bucket = read(FeatureStoreSettings).feature_bucket
+    return DataSpec(bucket, contract.text, f"{contract.name}.toml", version, seed, folds)
+
+
+def _tracker() -> Tracker:
     from orchestration.tracking import Tracker  # MLflow takes seconds to import, which an ingest need not pay
 
-    tracker = Tracker(Registry(read(ModelSettings).mlflow_tracking_uri))
-    return training.tune(data, tracker, trials, folds, time_budget_seconds, show_progress, families)
+    return Tracker(Registry(read(ModelSettings).mlflow_tracking_uri), read(TrainSettings).outage_seconds)
 
 
 def _features() -> FeatureStore:

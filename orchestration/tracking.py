@@ -1,7 +1,7 @@
 """MLflow's home for writing: runs, logged models, versions, aliases. What it writes, churn/registry.py reads.
 
-MLflow has three more homes: orchestration/pyfunc_model.py, which it runs, orchestration/releases.py, which writes
-approvals and moves aliases, and churn/registry.py, over REST.
+MLflow has four more homes: orchestration/pyfunc_model.py, which it runs, orchestration/tunings.py, which reads past
+tunings, orchestration/releases.py, which writes approvals and moves aliases, and churn/registry.py, over REST.
 """
 
 from __future__ import annotations
@@ -9,27 +9,35 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
+import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
+
+import structlog
 
 # Before the import, since MLflow reads some of them there.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # an outage ends a run within seconds, not minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # how long to wait for MLflow is decided here
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it would tear our own bar apart
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 import mlflow  # see above
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException, RestException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 import churn
 from churn.bundle import Bundle, load_bundle
 from churn.contract import Contract
-from churn.feature_store import Manifest
+from churn.errors import ChurnwatchError, RegistryUnavailable
 from churn.registry import (
     CHALLENGER,
     CONTRACT_SHA256_TAG,
@@ -38,86 +46,210 @@ from churn.registry import (
     MODEL_ID_TAG,
     Registry,
 )
+from orchestration.outcome import Outcome, Trial
+from orchestration.tunings import (
+    ALIVE_TAG,
+    KIND_TAG,
+    LATEST,
+    NUMBER_TAG,
+    OUTCOME_TAG,
+    PARAMETERS_TAG,
+    PARENT_TAG,
+    REASON_TAG,
+    SIGN_OF_LIFE_SECONDS,
+    STATUS_TAG,
+    TUNING,
+    Interrupted,
+    find_interrupted,
+    read_outcomes,
+)
 
-if TYPE_CHECKING:
-    from orchestration.training import Trial
-
+log = structlog.get_logger()
+Answer = TypeVar("Answer")
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
 MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 NEEDED = ("mlflow", "msgspec", "numpy", "pandas", "xgboost-cpu")
 """What pyfunc_model.py and the core it loads import; pinned to what is installed."""
 
 
 class Tracker:
-    """Logs one tuning to one MLflow server. Not for use by several threads: MLflow's active run is global."""
+    """Logs tunings to one MLflow server. Safe to share between threads.
 
-    def __init__(self, registry: Registry) -> None:
-        """Raises RegistryUnavailable at once when the server does not answer."""
-        registry.check()
-        self._registry = registry
+    A call that meets an outage is made again for `outage_seconds`; then it raises RegistryUnavailable.
+    """
+
+    def __init__(self, registry: Registry, outage_seconds: float = 0.0) -> None:
+        """Raises RegistryUnavailable when the server does not answer."""
+        self._registry, self._outage_seconds = registry, outage_seconds
+        self._patiently(registry.check)
         mlflow.set_tracking_uri(registry.tracking_uri)
         self._client = mlflow.MlflowClient(registry.tracking_uri)
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it talks through the progress bar
 
     @contextlib.contextmanager
-    def tuning(self, contract: Contract, manifest: Manifest, seed: int) -> Iterator[str]:
-        """The parent run; it ends FAILED when the body raises."""
-        with _answering(self._registry):
-            mlflow.set_experiment(contract.name)
-            with mlflow.start_run(run_name=f"tune {manifest.version}") as run:
-                mlflow.set_tags({**_contract_tags(contract), "churnwatch.features_version": manifest.version})
-                mlflow.log_params(
-                    {"features_version": manifest.version, "features_sha256": manifest.sha256, "seed": seed}
-                )
-                yield str(run.info.run_id)
+    def tuning(self, contract: Contract, facts: Mapping[str, Any], resumed: str | None = None) -> Iterator[str]:
+        """The parent run, new or one to go on with; it shows signs of life, and ends FAILED when the body raises.
 
-    @contextlib.contextmanager
-    def trial(self, number: int, family: str, parameters: Mapping[str, Any]) -> Iterator[str]:
-        """A nested run; it ends FAILED when the body raises, and then has no bundle to serve."""
-        with _answering(self._registry), mlflow.start_run(run_name=f"{family} {number}", nested=True) as run:
-            mlflow.log_params({"family": family, **parameters})
-            yield str(run.info.run_id)
+        `facts` become its parameters: what the search was asked for, enough to resume it.
+        """
+        run_id = resumed or self._patiently(lambda: self._open(contract, facts))
+        if resumed:
+            self._patiently(lambda: self._client.update_run(resumed, "RUNNING"))
+        status = "FAILED"
+        try:
+            with self._alive(run_id):
+                yield run_id
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            with contextlib.suppress(ChurnwatchError):  # while MLflow is away it stays RUNNING, without signs of life
+                self._patiently(lambda: self._client.set_terminated(run_id, status), wait=status == "FINISHED")
+
+    def begin(self, parent_run_id: str, number: int, family: str, parameters: Mapping[str, Any]) -> str:
+        """A nested run for a trial."""
+        tags = {PARENT_TAG: parent_run_id, NUMBER_TAG: str(number), PARAMETERS_TAG: json.dumps(dict(parameters))}
+
+        def create() -> str:
+            experiment_id = self._client.get_run(parent_run_id).info.experiment_id
+            run = self._client.create_run(experiment_id, tags=tags, run_name=f"{family} {number}")
+            given = {"family": family, **parameters}
+            self._client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in given.items()])
+            return str(run.info.run_id)
+
+        return self._patiently(create)
+
+    def end(self, run_id: str, outcome: Outcome) -> None:
+        """Close a trial's run with what a resumed search needs to know of it."""
+        told = {OUTCOME_TAG: outcome.to_json(), STATUS_TAG: outcome.status}
+        if outcome.reason:
+            told[REASON_TAG] = outcome.reason[:500]
+        metrics = {} if outcome.status != "pruned" else {"expected_log_loss": outcome.loss}
+
+        def close() -> None:
+            self._client.log_batch(run_id, metrics=_metrics(metrics), tags=[RunTag(k, v) for k, v in told.items()])
+            self._client.set_terminated(run_id, "FAILED" if outcome.status == "failed" else "FINISHED")
+
+        self._patiently(close)
 
     def log_candidate(
         self,
+        run_id: str,
         contract: Contract,
         bundle: Path,
         digest: str,
         metrics: Mapping[str, float],
         example: Sequence[Mapping[str, Any]],
     ) -> str:
-        """Log a bundle as the active run's model and return the model's id. The digest tag comes last: the seal."""
-        mlflow.log_metrics(dict(metrics))
-        model_info = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(MODEL_CODE),
-            artifacts={"bundle": str(bundle)},
-            code_paths=[str(Path(churn.__file__).parent)],
-            signature=signature(contract),
-            input_example=[dict(record) for record in example],
-            pip_requirements=_requirements(),
-        )
-        mlflow.set_tags({**_contract_tags(contract), MODEL_ID_TAG: model_info.model_id, DIGEST_TAG: digest})
-        return str(model_info.model_id)
+        """Log a bundle as the run's model and return the model's id. The digest tag comes last: the seal."""
+
+        def log() -> str:
+            with mlflow.start_run(run_id=run_id):
+                model_info = mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=str(MODEL_CODE),
+                    artifacts={"bundle": str(bundle)},
+                    code_paths=[str(Path(churn.__file__).parent)],
+                    signature=signature(contract),
+                    input_example=[dict(record) for record in example],
+                    pip_requirements=_requirements(),
+                )
+                # After the model: before it, MLflow would read each metric back to copy it to the model.
+                mlflow.log_metrics(dict(metrics), model_id=model_info.model_id)
+                mlflow.set_tags({**_contract_tags(contract), MODEL_ID_TAG: model_info.model_id, DIGEST_TAG: digest})
+                return str(model_info.model_id)
+
+        return self._patiently(log)
+
+    def outcomes(self, parent_run_id: str) -> list[Outcome]:
+        """How the trials of a tuning have ended, by number. Runs that were left open are closed as KILLED; a trial
+        whose process died with it twice counts as failed, so that it does not end a third."""
+        return self._patiently(lambda: read_outcomes(self._client, parent_run_id))
+
+    def interrupted(self, contract: Contract, which: str = LATEST) -> Interrupted:
+        """The newest tuning of a contract that did not finish, or the one of a run id. Raises NothingToResume."""
+        return self._patiently(lambda: find_interrupted(self._client, contract, which))
 
     def fetch(self, run_id: str, contract: str, folder: Path) -> Bundle:
         """A candidate as MLflow now holds it, verified: what is about to be registered."""
-        model = self._registry.resolve(run_id, contract)
-        self._registry.download(model, folder)
-        return load_bundle(folder, model.digest)
 
-    def finish(self, contract: Contract, best: Trial, trials: Sequence[Trial], test: Mapping[str, float]) -> int:
-        """Log the comparison to the parent run and register the best as `challenger`; returns the model version."""
-        tested = {f"test_{name}": value for name, value in test.items()}
-        mlflow.log_metrics({**best.metrics, **tested})
-        mlflow.set_tag("churnwatch.best_run_id", best.run_id)
-        mlflow.log_table(_table(trials), "trials.json")
-        for name, value in tested.items():
-            self._client.log_metric(best.run_id, name, value)
+        def download() -> Bundle:
+            model = self._registry.resolve(run_id, contract)
+            self._registry.download(model, folder)
+            return load_bundle(folder, model.digest)
+
+        return self._patiently(download)
+
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """Everything in a folder as artifacts of a run."""
+        self._patiently(lambda: self._client.log_artifacts(run_id, str(folder)))
+
+    def log_table(self, run_id: str, table: Mapping[str, Sequence[Any]], name: str) -> None:
+        """Columns as a table that MLflow's pages can show and compare."""
+        self._patiently(lambda: self._client.log_table(run_id, dict(table), name))
+
+    def register(self, parent_run_id: str, contract: Contract, best: Trial, test: Mapping[str, float]) -> int:
+        """Register the best as `challenger`, its alias last; returns the model version, the same when asked again."""
+
+        def register() -> int:
+            tested = {f"test_{name}": value for name, value in test.items()}
+            self._client.log_batch(best.run_id, metrics=_metrics(tested))
+            tags = [RunTag("churnwatch.best_run_id", best.run_id)]
+            self._client.log_batch(parent_run_id, metrics=_metrics({**best.metrics, **tested}), tags=tags)
+            known = self._client.search_model_versions(f"name='{contract.name}' and run_id='{best.run_id}'")
+            version = known[0] if known else self._version(contract, best)
+            self._client.set_registered_model_alias(contract.name, CHALLENGER, version.version)
+            return int(version.version)
+
+        return self._patiently(register)
+
+    def _open(self, contract: Contract, facts: Mapping[str, Any]) -> str:
+        mlflow.set_experiment(contract.name)
+        experiment_id = self._client.get_experiment_by_name(contract.name).experiment_id
+        tags = {**_contract_tags(contract), KIND_TAG: TUNING, "churnwatch.features_version": facts["features_version"]}
+        run = self._client.create_run(experiment_id, tags=tags, run_name=f"tune {facts['features_version']}")
+        params = [Param(name, str(value)) for name, value in facts.items()]
+        self._client.log_batch(run.info.run_id, params=params)
+        return str(run.info.run_id)
+
+    def _version(self, contract: Contract, best: Trial) -> Any:
         with contextlib.redirect_stderr(io.StringIO()):  # it tells the terminal what our caller tells anyway
             tags = _version_tags(contract, best)
-            version = mlflow.register_model(f"models:/{best.model_id}", contract.name, tags=tags)
-        self._client.set_registered_model_alias(contract.name, CHALLENGER, version.version)
-        return int(version.version)
+            return mlflow.register_model(f"models:/{best.model_id}", contract.name, tags=tags)
+
+    @contextlib.contextmanager
+    def _alive(self, run_id: str) -> Iterator[None]:
+        """Say every few seconds that this tuning goes on, so that nobody resumes it meanwhile."""
+        done = threading.Event()
+
+        def tell() -> None:
+            while True:
+                with contextlib.suppress(Exception):  # an outage is told by whoever needs an answer
+                    self._client.set_tag(run_id, ALIVE_TAG, datetime.now(UTC).isoformat())
+                if done.wait(SIGN_OF_LIFE_SECONDS):
+                    return
+
+        thread = threading.Thread(target=tell, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+
+    def _patiently(self, call: Callable[[], Answer], wait: bool = True) -> Answer:
+        deadline = time.monotonic() + (self._outage_seconds if wait else 0.0)
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                with _answering(self._registry):
+                    return call()
+            except RegistryUnavailable as error:
+                if time.monotonic() + pause > deadline:
+                    raise
+                log.warning("mlflow_unavailable", reason=str(error), retry_seconds=pause)
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def signature(contract: Contract) -> ModelSignature:
@@ -138,11 +270,9 @@ def _version_tags(contract: Contract, best: Trial) -> dict[str, str]:
     return {**_contract_tags(contract), DIGEST_TAG: best.digest, "churnwatch.run_id": best.run_id}
 
 
-def _table(trials: Sequence[Trial]) -> dict[str, list[Any]]:
-    """The trials, best first, as columns."""
-    rows = [{"run_id": t.run_id, "family": t.family, **t.metrics, **t.parameters} for t in trials]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return {name: [row.get(name) for row in rows] for name in names}
+def _metrics(values: Mapping[str, Any]) -> list[Metric]:
+    now = int(time.time() * 1_000)
+    return [Metric(name, float(value), now, 0) for name, value in values.items()]
 
 
 def _requirements() -> list[str]:
@@ -154,6 +284,20 @@ def _answering(registry: Registry) -> Iterator[None]:
     """Tell an outage, which ends a tuning, from an answer that MLflow did not like, which ends a trial."""
     try:
         yield
-    except MlflowException:
+    except (MlflowException, OSError) as error:
         registry.check()
+        if _servers_fault(error):
+            words = " ".join(str(error).split())[:300]
+            raise RegistryUnavailable(
+                f"MLflow at {registry.tracking_uri} cannot keep what it is given ({words}); look at its log, its "
+                "database and where it keeps artifacts"
+            ) from error
         raise
+
+
+def _servers_fault(error: Exception) -> bool:
+    """A status of 500 or more: a database that is locked, artifacts that S3 or a full disk do not take."""
+    if isinstance(error, RestException):
+        return bool(error.get_http_status_code() >= 500)
+    status = getattr(getattr(error, "response", None), "status_code", 0)  # of uploads, which speak HTTP themselves
+    return status >= 500 or re.search(r"failed with error code 5\d\d|Max retries exceeded", str(error)) is not None

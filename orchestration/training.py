@@ -1,40 +1,32 @@
-"""One trial, and a whole tuning: features -> split -> search -> calibrated, explained, logged candidates -> the best.
+"""From a version of features and a point of the search to a candidate: cross-validated, fitted, calibrated, cut.
 
-Plain functions: flows.py makes them Prefect flows, tracking.py speaks to MLflow.
+Plain functions on rows in memory: trials.py runs one wherever it is sent to, tuning.py a whole tuning.
 """
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from churn.bundle import Bundle, save_bundle
+from churn.bundle import Bundle
 from churn.calibration import Calibration, fit_calibration
 from churn.contract import Contract
-from churn.encoder import Encoder, frame_records
+from churn.encoder import Encoder
 from churn.errors import FeatureStoreError
 from churn.feature_store import FeatureStore, Manifest
-from churn.histogram import make_profile
 from churn.model import Matrix, Model
 from churn.split import Split, split
 from orchestration.evaluation import align, choose_threshold, decision_metrics, log_loss_of_log_odds, ranking_metrics
-from orchestration.families import HOMES, make_families
-from orchestration.families.family import CrossValidated, Family, Folds, Labels, LogOdds, make_folds
-from orchestration.search import search
+from orchestration.families.family import CrossValidated, Family, FoldedRows, Labels, LogOdds, make_folds
+from orchestration.referee import PATIENT, Referee
 
-if TYPE_CHECKING:
-    from orchestration.tracking import Tracker
-
-GOLDEN_ROWS = 50
-EXAMPLE_ROWS = 2
+TIMED_ROWS = 50
 REFERENCE_ROWS = 20_000
 """Most rows kept as a reference; more would make bundles large and judge windows no better."""
 
@@ -47,6 +39,12 @@ class TrainingSet:
     manifest: Manifest
     frame: pd.DataFrame
     seed: int
+    folds: int = 5
+
+    def prepare(self) -> TrainingSet:
+        """Encode and fold now, so that threads that share it find it done."""
+        _ = self.rows
+        return self
 
     @cached_property
     def matrix(self) -> Matrix:
@@ -55,6 +53,12 @@ class TrainingSet:
     @cached_property
     def labels(self) -> Labels:
         return np.asarray(self.frame["churned"], dtype=bool)
+
+    @cached_property
+    def rows(self) -> FoldedRows:
+        """The training rows in their folds."""
+        labels = self.labels[self.parts.train]
+        return FoldedRows(self.matrix[self.parts.train], labels, make_folds(labels, self.folds, self.seed))
 
     @cached_property
     def parts(self) -> Split:
@@ -70,34 +74,17 @@ class Candidate:
     threshold: float
     reference: pd.DataFrame
     metrics: Mapping[str, float]
+    fold_losses: tuple[float, ...]
+
+    @property
+    def loss(self) -> float:
+        """What the search minimises: log loss over the training rows, each scored by the fold that had not seen it."""
+        return self.metrics["cv_log_loss"]
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One logged candidate."""
-
-    run_id: str
-    model_id: str
-    digest: str
-    family: str
-    parameters: Mapping[str, Any]
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What a tuning found. `test` holds the best one's metrics on rows that nothing was chosen by."""
-
-    parent_run_id: str
-    best: Trial
-    trials: tuple[Trial, ...]
-    failed: int
-    model_version: int
-    features_version: str
-    test: Mapping[str, float]
-
-
-def load_training_set(contract: Contract, store: FeatureStore, version: str | None, seed: int) -> TrainingSet:
+def load_training_set(
+    contract: Contract, store: FeatureStore, version: str | None, seed: int, folds: int = 5
+) -> TrainingSet:
     """Pull a version of features, the newest unless given. Raises FeatureStoreError when the contract has moved on."""
     version = version or store.latest(contract.name)
     manifest = store.manifest(contract.name, version)
@@ -106,80 +93,21 @@ def load_training_set(contract: Contract, store: FeatureStore, version: str | No
             f"{store.url(contract.name, version)} was made by contract {manifest.contract_sha256[:12]}, "
             f"contracts/{contract.name}.toml is now {contract.hash}; ingest the file again"
         )
-    return TrainingSet(contract, manifest, store.read(contract.name, version), seed)
+    return TrainingSet(contract, manifest, store.read(contract.name, version), seed, folds)
 
 
-def tune(
-    data: TrainingSet,
-    tracker: Tracker,
-    trials: int,
-    folds: int,
-    time_budget_seconds: float | None = None,
-    show_progress: bool = True,
-    families: Sequence[str] = tuple(HOMES),
-) -> Tuned:
-    """Search, log every candidate, register the best as `challenger`. Raises SearchFailed or RegistryUnavailable."""
-    candidates = make_families(families)
-    row_folds = make_folds(data.labels[data.parts.train], folds, data.seed)
-    with tracker.tuning(data.contract, data.manifest, data.seed) as parent_run_id:
+def fit_candidate(
+    family: Family, parameters: Mapping[str, Any], data: TrainingSet, referee: Referee = PATIENT
+) -> Candidate:
+    """Cross-validate and fit on the training rows, calibrate and cut on the validation rows.
 
-        def trial(number: int, family: str, parameters: Mapping[str, Any]) -> tuple[float, Trial]:
-            one = run_trial(number, candidates[family], parameters, data, row_folds, tracker)
-            return one.metrics["cv_log_loss"], one
-
-        found, failed = search(trial, list(candidates.values()), trials, data.seed, time_budget_seconds, show_progress)
-        best = found[0].result
-        with tempfile.TemporaryDirectory() as folder:
-            test = evaluate(tracker.fetch(best.run_id, data.contract.name, Path(folder)), data)
-        version = tracker.finish(data.contract, best, [one.result for one in found], test)
-    return Tuned(
-        parent_run_id=parent_run_id,
-        best=best,
-        trials=tuple(one.result for one in found),
-        failed=failed,
-        model_version=version,
-        features_version=data.manifest.version,
-        test=test,
-    )
-
-
-def run_trial(
-    number: int, family: Family, parameters: Mapping[str, Any], data: TrainingSet, folds: Folds, tracker: Tracker
-) -> Trial:
-    """Make a candidate and log its bundle as a nested run."""
-    candidate = fit_candidate(family, parameters, data, folds)
-    golden = _golden(data)
-    with tracker.trial(number, family.name, parameters) as run_id, tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "bundle"
-        digest = save_bundle(
-            folder,
-            run_id=run_id,
-            contract=data.contract,
-            model=candidate.model,
-            calibration=candidate.calibration,
-            threshold=candidate.threshold,
-            reference=candidate.reference,
-            profile=make_profile(data.contract, candidate.reference),
-            golden_records=golden,
-            facts={
-                "features_version": data.manifest.version,
-                "features_sha256": data.manifest.sha256,
-                "seed": data.seed,
-                "parameters": dict(parameters),
-                "metrics": candidate.metrics,
-            },
-        )
-        model_id = tracker.log_candidate(data.contract, folder, digest, candidate.metrics, golden[:EXAMPLE_ROWS])
-    return Trial(run_id, model_id, digest, family.name, dict(parameters), candidate.metrics)
-
-
-def fit_candidate(family: Family, parameters: Mapping[str, Any], data: TrainingSet, folds: Folds) -> Candidate:
-    """Cross-validate and fit on the training rows, calibrate and cut on the validation rows."""
+    Raises what the referee raises when it ends the trial.
+    """
     started = time.perf_counter()
-    train, validation, decision = data.parts.train, data.parts.validation, data.contract.decision
-    matrix, labels, unseen = data.matrix[train], data.labels[train], data.matrix[validation]
-    held_out = family.cross_validate(parameters, matrix, labels, folds, unseen, data.seed)
-    model = family.fit(parameters, matrix, labels, held_out.rounds, data.seed)
+    validation, decision, rows = data.parts.validation, data.contract.decision, data.rows
+    unseen = data.matrix[validation]
+    held_out = family.cross_validate(parameters, rows, unseen, data.seed, referee)
+    model = family.fit(parameters, rows.matrix, rows.labels, held_out.rounds, data.seed, referee)
     fit_seconds = time.perf_counter() - started
 
     log_odds, truth = model.log_odds(unseen), data.labels[validation]
@@ -188,14 +116,15 @@ def fit_candidate(family: Family, parameters: Mapping[str, Any], data: TrainingS
     threshold = choose_threshold(probabilities, truth, decision)
     judged = {**ranking_metrics(probabilities, truth), **decision_metrics(probabilities, truth, threshold, decision)}
     metrics = {
-        "cv_log_loss": log_loss_of_log_odds(held_out.log_odds, labels),
+        "cv_log_loss": log_loss_of_log_odds(held_out.log_odds, rows.labels),
         **{f"validation_{name}": value for name, value in judged.items()},
         "threshold": threshold,
         "rounds": float(held_out.rounds),
         "fit_seconds": fit_seconds,
+        "prediction_microseconds": _prediction_microseconds(model, unseen),
     }
     reference = make_reference(data, held_out, log_odds, calibration, threshold)
-    return Candidate(model, calibration, threshold, reference, metrics)
+    return Candidate(model, calibration, threshold, reference, metrics, held_out.fold_losses)
 
 
 def make_reference(
@@ -227,6 +156,11 @@ def evaluate(bundle: Bundle, data: TrainingSet) -> dict[str, float]:
     }
 
 
-def _golden(data: TrainingSet) -> list[dict[str, Any]]:
-    rows = data.parts.validation[:GOLDEN_ROWS]
-    return frame_records(data.frame.iloc[rows], data.contract.feature_names)
+def _prediction_microseconds(model: Model, matrix: Matrix) -> float:
+    """The median time of one row alone."""
+    seconds = []
+    for row in range(min(TIMED_ROWS, len(matrix))):
+        started = time.perf_counter()
+        model.log_odds(matrix[row : row + 1])
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds)) * 1e6

@@ -22,15 +22,18 @@ HOMES = {
 """Imported when asked for: a family whose library is absent is left out, not in the way of the others."""
 
 
-def make_families(names: Sequence[str]) -> dict[str, Family]:
-    """The families of these names, in their order. Raises SettingError for an unknown one, or when none is left."""
+def make_families(names: Sequence[str], threads: int = 2) -> dict[str, Family]:
+    """The families of these names, in their order, each fitting `threads` folds side by side.
+
+    Raises SettingError for an unknown one, or when none is left.
+    """
     found: dict[str, Family] = {}
     for name in names:
         if name not in HOMES:
             raise SettingError("FAMILIES", ",".join(names), f"names out of {', '.join(HOMES)}, separated by commas")
         module, kind = HOMES[name]
         try:
-            found[name] = getattr(importlib.import_module(f"{__name__}.{module}"), kind)()
+            found[name] = getattr(importlib.import_module(f"{__name__}.{module}"), kind)(threads)
         except ImportError as error:
             log.warning("family_left_out", family=name, reason=str(error))
     if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from churn.model import Matrix, Model
 from churn.split import Positions
+from orchestration.referee import PATIENT, Referee
 
 Labels = NDArray[np.bool_]
 LogOdds = NDArray[np.float64]
@@ -19,6 +21,7 @@ Parameters = Mapping[str, Any]
 Folds = list[tuple[Positions, Positions]]
 """(fit, held out) row positions; every row is held out once."""
 Fitted = TypeVar("Fitted")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,46 +38,89 @@ class CrossValidated:
     """`log_odds` of every training row from the fold's model that had not seen it; `rounds` is the size to fit finally.
 
     `unseen_log_odds` are those of the rows outside training, from every fold's model: shape (folds * rows,).
+    `fold_losses` are the held-out log losses by which trials are compared while they run.
     """
 
     log_odds: LogOdds
     unseen_log_odds: LogOdds
     rounds: int
+    fold_losses: tuple[float, ...]
+
+
+class FoldedRows:
+    """Training rows, their folds, and what a library makes of a fold: made once, shared by all trials."""
+
+    def __init__(self, matrix: Matrix, labels: Labels, folds: Folds) -> None:
+        self.matrix, self.labels, self.folds = matrix, labels, folds
+        self._made: dict[tuple[str, int], Any] = {}
+        self._lock = threading.Lock()
+
+    def made(self, library: str, fold: int, make: Callable[[], Made]) -> Made:
+        """What `make` gave the first time it was asked for. Two threads never make the same."""
+        with self._lock:
+            if (library, fold) not in self._made:
+                self._made[library, fold] = make()
+            return self._made[library, fold]  # type: ignore[no-any-return]
 
 
 class Family(Protocol):
-    """A kind of model that can be tuned. `start` is a sound point of its space, tried before the search knows any."""
+    """A kind of model that can be tuned. `start` is a sound point of its space, tried before the search knows any.
+
+    `threads` folds are fitted side by side.
+    """
 
     name: str
     space: Mapping[str, Dimension]
     start: Mapping[str, float]
 
+    def __init__(self, threads: int = 2) -> None: ...
+
     def cross_validate(
-        self, parameters: Parameters, matrix: Matrix, labels: Labels, folds: Folds, unseen: Matrix, seed: int
+        self, parameters: Parameters, rows: FoldedRows, unseen: Matrix, seed: int, referee: Referee = PATIENT
     ) -> CrossValidated: ...
 
-    def fit(self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int) -> Model: ...
+    def fit(
+        self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int, referee: Referee = PATIENT
+    ) -> Model: ...
 
 
-def fit_folds(fit: Callable[[Positions, Positions], Fitted], folds: Folds, workers: int) -> list[Fitted]:
-    """Fit folds side by side with one thread each: on a busy machine that is several times faster than threads within
-    one fit, which wait for each other at every level of every tree."""
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda fold: fit(*fold), folds))
+def fit_folds(
+    fit: Callable[[int], tuple[Fitted, float]], folds: int, threads: int, referee: Referee
+) -> tuple[list[Fitted], tuple[float, ...]]:
+    """Fit folds side by side with one thread each, and ask the referee after each group of them.
+
+    On a busy machine that is several times faster than threads within one fit, which wait for each other at every
+    level of every tree. `fit` gives a fold's model and its held-out log loss.
+    """
+    models: list[Fitted] = []
+    losses: list[float] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, folds, threads):
+            for model, loss in pool.map(fit, range(first, min(first + threads, folds))):
+                models.append(model)
+                losses.append(loss)
+            referee.after_folds(losses)
+    return models, tuple(losses)
 
 
 def gather_folds(
-    models: Sequence[Callable[[Matrix], LogOdds]], matrix: Matrix, folds: Folds, unseen: Matrix, rounds: int
+    models: Sequence[Callable[[Matrix], LogOdds]],
+    rows: FoldedRows,
+    unseen: Matrix,
+    rounds: int,
+    fold_losses: tuple[float, ...],
 ) -> CrossValidated:
     """Each row's log-odds from the fold's model that did not see it; the unseen rows' from all."""
-    log_odds = np.empty(len(matrix), dtype=np.float64)
-    for score, (_, held_out) in zip(models, folds, strict=True):
-        log_odds[held_out] = score(matrix[held_out])
-    return CrossValidated(log_odds, np.concatenate([score(unseen) for score in models]), rounds)
+    log_odds = np.empty(len(rows.matrix), dtype=np.float64)
+    for score, (_, held_out) in zip(models, rows.folds, strict=True):
+        log_odds[held_out] = score(rows.matrix[held_out])
+    return CrossValidated(log_odds, np.concatenate([score(unseen) for score in models]), rounds, fold_losses)
 
 
 def make_folds(labels: Labels, folds: int, seed: int) -> Folds:
-    """Stratified: each fold holds its share of both classes, to within one row."""
+    """Stratified: each fold holds its share of both classes, to within one row. No more folds than the rarer class
+    has rows, so that none is without it."""
+    folds = max(2, min(folds, int(labels.sum()), int((~labels).sum())))
     random = np.random.default_rng(seed)
     fold_of_row = np.empty(len(labels), dtype=int)
     for of_class in (True, False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,17 +10,19 @@ import lightgbm
 import numpy as np
 
 from churn.model import LightGBMModel, Matrix, Model
-from churn.split import Positions
 from orchestration.families.family import (
     CrossValidated,
     Dimension,
-    Folds,
+    FoldedRows,
     Labels,
     LogOdds,
     Parameters,
     fit_folds,
     gather_folds,
 )
+from orchestration.referee import PATIENT, Referee
+
+BINNING = ("num_threads", "seed", "deterministic", "feature_pre_filter", "force_row_wise", "verbosity")
 
 
 class LightGBMFamily:
@@ -47,32 +49,39 @@ class LightGBMFamily:
     patience_rounds = 25
 
     def __init__(self, threads: int = 2) -> None:
-        self._workers = threads
+        self._threads = threads
 
     def cross_validate(
-        self, parameters: Parameters, matrix: Matrix, labels: Labels, folds: Folds, unseen: Matrix, seed: int
+        self, parameters: Parameters, rows: FoldedRows, unseen: Matrix, seed: int, referee: Referee = PATIENT
     ) -> CrossValidated:
-        settings = self._settings(parameters, seed)
-        boosters = fit_folds(partial(self._fit_early, settings, matrix, labels), folds, self._workers)
+        fit = partial(self._fit_early, self._settings(parameters, seed), rows, referee)
+        boosters, losses = fit_folds(fit, len(rows.folds), self._threads, referee)
         rounds = max(1, round(float(np.mean([booster.best_iteration for booster in boosters]))))
-        scores = [partial(_log_odds, booster, rounds) for booster in boosters]
-        return gather_folds(scores, matrix, folds, unseen, rounds)
+        return gather_folds([partial(_log_odds, booster, rounds) for booster in boosters], rows, unseen, rounds, losses)
 
-    def fit(self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int) -> Model:
+    def fit(
+        self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int, referee: Referee = PATIENT
+    ) -> Model:
         settings = self._settings(parameters, seed)
-        return LightGBMModel(lightgbm.train(settings, _dataset(settings, matrix, labels), rounds).model_to_string())
+        data = lightgbm.Dataset(matrix, labels.astype(np.float64), params=dict(settings))
+        booster = lightgbm.train(settings, data, rounds, callbacks=[_ask_between_rounds(referee)])
+        return LightGBMModel(booster.model_to_string())
 
     def _fit_early(
-        self, settings: Parameters, matrix: Matrix, labels: Labels, rows: Positions, held_out: Positions
-    ) -> lightgbm.Booster:
-        data = _dataset(settings, matrix[rows], labels[rows])
-        return lightgbm.train(
-            dict(settings),
-            data,
+        self, settings: dict[str, Any], rows: FoldedRows, referee: Referee, fold: int
+    ) -> tuple[lightgbm.Booster, float]:
+        learned, held_out = rows.made("lightgbm", fold, partial(_fold_data, settings, rows, fold))
+        booster = lightgbm.train(
+            settings,
+            learned,
             self.most_rounds,
-            valid_sets=[data.create_valid(matrix[held_out], labels[held_out])],
-            callbacks=[lightgbm.early_stopping(self.patience_rounds, verbose=False)],
+            valid_sets=[held_out],
+            callbacks=[
+                _ask_between_rounds(referee),
+                lightgbm.early_stopping(self.patience_rounds, verbose=False),
+            ],
         )
+        return booster, float(booster.best_score["valid_0"]["binary_logloss"])
 
     def _settings(self, parameters: Parameters, seed: int) -> dict[str, Any]:
         return {
@@ -89,8 +98,17 @@ class LightGBMFamily:
         }
 
 
-def _dataset(settings: Parameters, matrix: Matrix, labels: Labels) -> lightgbm.Dataset:
-    return lightgbm.Dataset(matrix, labels.astype(np.float64), params=dict(settings))
+def _ask_between_rounds(referee: Referee) -> Callable[[Any], None]:
+    return lambda _: referee.between_rounds()
+
+
+def _fold_data(settings: dict[str, Any], rows: FoldedRows, fold: int) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
+    """Binned once, by settings that no trial changes; built here, since LightGBM would build it at its first use."""
+    fit, held_out = rows.folds[fold]
+    binning = {name: settings[name] for name in BINNING}
+    learned = lightgbm.Dataset(rows.matrix[fit], rows.labels[fit].astype(np.float64), params=binning).construct()
+    checked = learned.create_valid(rows.matrix[held_out], rows.labels[held_out].astype(np.float64), params=binning)
+    return learned, checked.construct()
 
 
 def _log_odds(booster: lightgbm.Booster, rounds: int, matrix: Matrix) -> LogOdds:

@@ -20,35 +20,40 @@ from sklearn.tree import DecisionTreeClassifier
 
 from churn.linear import Linear
 from churn.model import DecisionTreeModel, ForestModel, LogisticModel, Matrix, Model
-from churn.split import Positions
 from churn.trees import LEAF, TreeEnsemble
+from orchestration.evaluation import log_loss_of_log_odds
 from orchestration.families.family import (
     CrossValidated,
     Dimension,
-    Folds,
+    FoldedRows,
     Labels,
     Parameters,
     fit_folds,
     gather_folds,
 )
+from orchestration.referee import PATIENT, Referee
 
 
 class _OneSize:
     """Families without rounds: each fold is fitted as the whole is."""
 
     def __init__(self, threads: int = 2) -> None:
-        self._workers = threads
+        self._threads = threads
 
     def cross_validate(
-        self, parameters: Parameters, matrix: Matrix, labels: Labels, folds: Folds, unseen: Matrix, seed: int
+        self, parameters: Parameters, rows: FoldedRows, unseen: Matrix, seed: int, referee: Referee = PATIENT
     ) -> CrossValidated:
-        def fit(rows: Positions, _held_out: Positions) -> Model:
-            return self.fit(parameters, matrix[rows], labels[rows], 1, seed)
+        def fit(fold: int) -> tuple[Model, float]:
+            learned, held_out = rows.folds[fold]
+            model = self.fit(parameters, rows.matrix[learned], rows.labels[learned], 1, seed, referee)
+            return model, log_loss_of_log_odds(model.log_odds(rows.matrix[held_out]), rows.labels[held_out])
 
-        models = fit_folds(fit, folds, self._workers)
-        return gather_folds([model.log_odds for model in models], matrix, folds, unseen, rounds=1)
+        models, losses = fit_folds(fit, len(rows.folds), self._threads, referee)
+        return gather_folds([model.log_odds for model in models], rows, unseen, 1, losses)
 
-    def fit(self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int) -> Model:
+    def fit(
+        self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int, referee: Referee = PATIENT
+    ) -> Model:
         raise NotImplementedError
 
 
@@ -71,7 +76,9 @@ class RandomForestFamily(_OneSize):
         "smoothing": 0.5,
     }
 
-    def fit(self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int) -> Model:
+    def fit(
+        self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int, referee: Referee = PATIENT
+    ) -> Model:
         settings, smoothing = _split_off_smoothing(parameters)
         forest = RandomForestClassifier(**settings, random_state=seed, n_jobs=1).fit(matrix, labels)
         return ForestModel(_as_trees(forest.estimators_, matrix.shape[1], smoothing, float(labels.mean())))
@@ -94,7 +101,9 @@ class DecisionTreeFamily(_OneSize):
         "smoothing": 2.0,
     }
 
-    def fit(self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int) -> Model:
+    def fit(
+        self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int, referee: Referee = PATIENT
+    ) -> Model:
         settings, smoothing = _split_off_smoothing(parameters)
         tree = DecisionTreeClassifier(**settings, random_state=seed).fit(matrix, labels)
         return DecisionTreeModel(_as_trees([tree], matrix.shape[1], smoothing, float(labels.mean())))
@@ -107,7 +116,9 @@ class LogisticFamily(_OneSize):
     space: Mapping[str, Dimension] = {"C": Dimension("log_uniform", 1e-3, 1e2)}
     start: Mapping[str, float] = {"C": 0.3}
 
-    def fit(self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int) -> Model:
+    def fit(
+        self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int, referee: Referee = PATIENT
+    ) -> Model:
         return LogisticModel(linear_of(fit_pipeline(parameters, matrix, labels)))
 
 

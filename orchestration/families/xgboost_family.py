@@ -10,17 +10,17 @@ import numpy as np
 import xgboost
 
 from churn.model import Matrix, Model, XGBoostModel
-from churn.split import Positions
 from orchestration.families.family import (
     CrossValidated,
     Dimension,
-    Folds,
+    FoldedRows,
     Labels,
     LogOdds,
     Parameters,
     fit_folds,
     gather_folds,
 )
+from orchestration.referee import PATIENT, Referee
 
 
 class XGBoostFamily:
@@ -47,33 +47,39 @@ class XGBoostFamily:
     patience_rounds = 25
 
     def __init__(self, threads: int = 2) -> None:
-        self._workers = threads
+        self._threads = threads
 
     def cross_validate(
-        self, parameters: Parameters, matrix: Matrix, labels: Labels, folds: Folds, unseen: Matrix, seed: int
+        self, parameters: Parameters, rows: FoldedRows, unseen: Matrix, seed: int, referee: Referee = PATIENT
     ) -> CrossValidated:
-        settings = self._settings(parameters, seed)
-        boosters = fit_folds(partial(self._fit_early, settings, matrix, labels), folds, self._workers)
+        fit = partial(self._fit_early, self._settings(parameters, seed), rows, referee)
+        boosters, losses = fit_folds(fit, len(rows.folds), self._threads, referee)
         # One size for all folds: scores at each fold's own best would flatter, since it was chosen on those rows.
         rounds = max(1, round(float(np.mean([booster.best_iteration + 1 for booster in boosters]))))
-        scores = [partial(_margins, booster, rounds) for booster in boosters]
-        return gather_folds(scores, matrix, folds, unseen, rounds)
+        return gather_folds([partial(_margins, booster, rounds) for booster in boosters], rows, unseen, rounds, losses)
 
-    def fit(self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int) -> Model:
-        data = xgboost.DMatrix(matrix, labels, nthread=1)
-        return XGBoostModel(xgboost.train(self._settings(parameters, seed), data, num_boost_round=rounds))
+    def fit(
+        self, parameters: Parameters, matrix: Matrix, labels: Labels, rounds: int, seed: int, referee: Referee = PATIENT
+    ) -> Model:
+        data, settings = xgboost.QuantileDMatrix(matrix, labels, nthread=1), self._settings(parameters, seed)
+        return XGBoostModel(
+            xgboost.train(settings, data, num_boost_round=rounds, callbacks=[_AskBetweenRounds(referee)])
+        )
 
     def _fit_early(
-        self, settings: Parameters, matrix: Matrix, labels: Labels, rows: Positions, held_out: Positions
-    ) -> xgboost.Booster:
-        return xgboost.train(
+        self, settings: Parameters, rows: FoldedRows, referee: Referee, fold: int
+    ) -> tuple[xgboost.Booster, float]:
+        learned, held_out = rows.made("xgboost", fold, partial(_fold_data, rows, fold))
+        booster = xgboost.train(
             settings,
-            xgboost.DMatrix(matrix[rows], labels[rows], nthread=1),
+            learned,
             num_boost_round=self.most_rounds,
-            evals=[(xgboost.DMatrix(matrix[held_out], labels[held_out], nthread=1), "held_out")],
+            evals=[(held_out, "held_out")],
             early_stopping_rounds=self.patience_rounds,
+            callbacks=[_AskBetweenRounds(referee)],
             verbose_eval=False,
         )
+        return booster, float(booster.best_score)
 
     def _settings(self, parameters: Parameters, seed: int) -> dict[str, Any]:
         return {
@@ -84,6 +90,25 @@ class XGBoostFamily:
             "nthread": 1,
             "seed": seed,
         }
+
+
+class _AskBetweenRounds(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # its types are not followed
+    def __init__(self, referee: Referee) -> None:
+        super().__init__()
+        self._referee = referee
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        self._referee.between_rounds()
+        return False
+
+
+def _fold_data(rows: FoldedRows, fold: int) -> tuple[xgboost.DMatrix, xgboost.DMatrix]:
+    """Binned once: half of a short fit's time would go into it."""
+    fit, held_out = rows.folds[fold]
+    return (
+        xgboost.QuantileDMatrix(rows.matrix[fit], rows.labels[fit], nthread=1),
+        xgboost.DMatrix(rows.matrix[held_out], rows.labels[held_out], nthread=1),
+    )
 
 
 def _margins(booster: xgboost.Booster, rounds: int, matrix: Matrix) -> LogOdds:

@@ -62,15 +62,17 @@ class Office:
         """Two trials on simulated customers; returns the version of their features."""
         from orchestration.ingest import ingest
         from orchestration.tracking import Tracker
-        from orchestration.training import load_training_set, tune
+        from orchestration.training import load_training_set
+        from orchestration.tuning import Plan, in_threads, tune
 
         table = self.folder / "customers.csv"
         command = [sys.executable, "-m", "simulation", "make-data", "--rows", "3000", "--out", str(table)]
         subprocess.run(command, cwd=ROOT, check=True, timeout=120)
         contract, features = load_contract("credit_card"), self.features()
         version = ingest(table, contract, features, datetime.now(UTC), "0a1b2c3d", 0.05).version
-        data = load_training_set(contract, features, version, seed=7)
-        tuned = tune(data, Tracker(self.registry), trials=2, folds=3, show_progress=False)
+        data = load_training_set(contract, features, version, seed=7, folds=3)
+        tracker, plan = Tracker(self.registry), Plan(trials=2, show_progress=False)
+        tuned = tune(data, tracker, plan, in_threads(data, tracker, plan.families))
         self.run_ids = [trial.run_id for trial in tuned.trials]
         return version
 

@@ -1,8 +1,9 @@
-"""The search: finds a minimum, survives failing trials, keeps to its budget, can be repeated."""
+"""The search: finds a minimum, survives failing trials, keeps to its budget, can be repeated and gone on with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,11 @@ import pytest
 from churn.errors import RegistryUnavailable
 from orchestration.families.family import Dimension
 from orchestration.families.xgboost_family import XGBoostFamily
-from orchestration.search import SearchFailed, search
+from orchestration.outcome import Outcome
+from orchestration.search import SearchFailed, ranked, search, space_sha256
+from orchestration.task_trials import Threads
+
+Run = Callable[[int, str, Mapping[str, Any], Outcome | None], Outcome]
 
 
 class Hill(XGBoostFamily):
@@ -30,77 +35,147 @@ class Valley(Hill):
     space: Mapping[str, Dimension] = {"depth": Dimension("integer", 5, 9)}
 
 
-def height(number: int, family: str, parameters: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+def height(number: int, family: str, parameters: Mapping[str, Any], best: Outcome | None) -> Outcome:
     loss = parameters["x"] ** 2 if family == "hill" else 1_000.0 + parameters["depth"]
-    return loss, {"family": family, **parameters}
+    return Outcome(number, "finished", family, parameters, loss)
+
+
+def find(run: Run, families: Sequence[Any], trials: int, seed: int = 1, workers: int = 1, **more: Any) -> list[Outcome]:
+    with Threads(run, workers) as pool:
+        return search(pool, families, trials, seed, show_progress=False, **more)
 
 
 def test_the_best_comes_first_and_every_trial_keeps_to_the_space() -> None:
-    found, failed = search(height, [Hill(), Valley()], trials=30, seed=1, show_progress=False)
+    outcomes = find(height, [Hill(), Valley()], trials=30)
+    best = ranked(outcomes)
 
-    assert failed == 0
-    assert sorted(one.number for one in found) == list(range(30))
-    assert [one.loss for one in found] == sorted(one.loss for one in found)
-    assert abs(found[0].result["x"]) < 2
-    hills = [one.result for one in found if one.result["family"] == "hill"]
+    assert [one.number for one in outcomes] == list(range(30))
+    assert [one.loss for one in best] == sorted(one.loss for one in outcomes)  # type: ignore[type-var]  # all have one
+    assert abs(best[0].parameters["x"]) < 2
+    hills = [one.parameters for one in outcomes if one.family == "hill"]
     assert all(type(one["steps"]) is int and 1 <= one["steps"] <= 3 and 0.01 <= one["scale"] <= 100 for one in hills)
-    assert {one.result["family"] for one in found} == {"hill", "valley"}
-    assert all(set(one.result) == {"family", "depth"} for one in found if one.result["family"] == "valley")
+    assert {one.family for one in outcomes} == {"hill", "valley"}
+    assert all(set(one.parameters) == {"depth"} for one in outcomes if one.family == "valley")
 
 
 def test_the_same_seed_gives_the_same_search() -> None:
-    first, _ = search(height, [Hill()], trials=8, seed=5, show_progress=False)
-    again, _ = search(height, [Hill()], trials=8, seed=5, show_progress=False)
-    other, _ = search(height, [Hill()], trials=8, seed=6, show_progress=False)
+    first, again, other = (find(height, [Hill()], trials=8, seed=seed) for seed in (5, 5, 6))
 
     assert first == again
     assert first != other
 
 
+@pytest.mark.parametrize("done", [0, 1, 5, 11])
+def test_a_search_that_is_gone_on_with_draws_what_the_whole_one_would_have_drawn(done: int) -> None:
+    """What is known of the first trials went through JSON, as MLflow keeps it."""
+
+    def some_fail(number: int, family: str, parameters: Mapping[str, Any], best: Outcome | None) -> Outcome:
+        if number % 4 == 3:
+            return Outcome(number, "failed", family, parameters, reason="a library gave up")
+        return height(number, family, parameters, best)
+
+    whole = find(some_fail, [Hill(), Valley()], trials=12)
+    known = [Outcome.from_json(one.to_json()) for one in whole[:done]]
+
+    assert find(some_fail, [Hill(), Valley()], trials=12, known=known) == whole
+
+
+def test_gaps_that_several_workers_left_are_filled() -> None:
+    whole = find(height, [Hill()], trials=9)
+    known = [one for one in whole if one.number not in (3, 7)]
+    ran = []
+
+    def noted(number: int, *given: Any) -> Outcome:
+        ran.append(number)
+        return height(number, *given)
+
+    outcomes = find(noted, [Hill()], trials=10, known=known)
+
+    assert ran == [3, 7, 9]
+    assert [one.number for one in outcomes] == list(range(10))
+
+
+def test_nothing_runs_when_all_is_known() -> None:
+    whole = find(height, [Hill()], trials=3)
+
+    assert find(lambda *_: pytest.fail("ran"), [Hill()], trials=3, known=whole) == whole
+
+
 def test_a_trial_that_fails_does_not_end_the_search() -> None:
-    def every_third_fails(number: int, family: str, parameters: Mapping[str, Any]) -> tuple[float, int]:
+    def every_third(number: int, family: str, parameters: Mapping[str, Any], best: Outcome | None) -> Outcome:
         if number % 3 == 0:
-            raise ValueError("a library gave up")
-        return (float("nan") if number % 3 == 1 else 1.0), number
+            return Outcome(number, "failed", family, parameters, reason="a library gave up")
+        return Outcome(number, "finished", family, parameters, 1.0)
 
-    found, failed = search(every_third_fails, [Hill()], trials=9, seed=1, show_progress=False)
+    outcomes = find(every_third, [Hill()], trials=9)
 
-    assert [one.result for one in found] == [2, 5, 8]
-    assert failed == 6
+    assert [one.number for one in ranked(outcomes)] == [1, 2, 4, 5, 7, 8]
+    assert [one.number for one in outcomes if one.status == "failed"] == [0, 3, 6]
 
 
 def test_when_all_fail_the_last_reason_is_told() -> None:
-    def fails(number: int, family: str, parameters: Mapping[str, Any]) -> tuple[float, int]:
-        raise ValueError("no such thing")
+    def fails(number: int, family: str, parameters: Mapping[str, Any], best: Outcome | None) -> Outcome:
+        return Outcome(number, "failed", family, parameters, reason="ValueError: no such thing")
 
     with pytest.raises(SearchFailed, match="none of 3 trials succeeded; the last: ValueError: no such thing"):
-        search(fails, [Hill()], trials=3, seed=1, show_progress=False)
+        find(fails, [Hill()], trials=3)
 
 
 def test_an_outage_ends_the_search_at_once() -> None:
     calls = []
 
-    def outage(number: int, family: str, parameters: Mapping[str, Any]) -> tuple[float, int]:
+    def outage(number: int, *_: Any) -> Outcome:
         calls.append(number)
         raise RegistryUnavailable("MLflow is gone")
 
     with pytest.raises(RegistryUnavailable):
-        search(outage, [Hill()], trials=5, seed=1, show_progress=False)
+        find(outage, [Hill()], trials=5)
     assert calls == [0]
 
 
 def test_no_trial_begins_after_the_time_budget() -> None:
-    import time
+    def slow(number: int, family: str, parameters: Mapping[str, Any], best: Outcome | None) -> Outcome:
+        time.sleep(0.1)  # stands for a fit, which takes its time
+        return Outcome(number, "finished", family, parameters, 1.0)
 
-    def slow(number: int, family: str, parameters: Mapping[str, Any]) -> tuple[float, int]:
-        deadline = time.monotonic() + 0.2
-        while time.monotonic() < deadline:
-            pass
-        return 1.0, number
+    outcomes = find(slow, [Hill()], trials=1_000, time_budget_seconds=0.5)
 
-    found, _ = search(slow, [Hill()], trials=1_000, seed=1, time_budget_seconds=1, show_progress=False)
+    assert 1 <= len(outcomes) <= 6
 
-    assert 1 <= len(found) <= 10
+
+def test_each_trial_is_told_the_best_before_it() -> None:
+    told: dict[int, Outcome | None] = {}
+
+    def noted(number: int, family: str, parameters: Mapping[str, Any], best: Outcome | None) -> Outcome:
+        told[number] = best
+        return height(number, family, parameters, best)
+
+    outcomes = find(noted, [Hill()], trials=6)
+
+    assert told[0] is None
+    assert all(told[number] == ranked(outcomes[:number])[0] for number in range(1, 6))
+
+
+def test_as_many_run_at_a_time_as_there_is_room_for() -> None:
+    """Two meet at a barrier that none passes alone; a third would have waited there for ever."""
+    import threading
+
+    together, most, running = threading.Barrier(2, timeout=10), 0, 0
+    lock = threading.Lock()
+
+    def meet(number: int, *given: Any) -> Outcome:
+        nonlocal most, running
+        with lock:
+            running += 1
+            most = max(most, running)
+        together.wait()
+        with lock:
+            running -= 1
+        return height(number, *given)
+
+    outcomes = find(meet, [Hill()], trials=6, workers=2)
+
+    assert (len(outcomes), most) == (6, 2)
 
 
 def test_every_family_is_tried_first_where_it_says() -> None:
@@ -110,12 +185,11 @@ def test_every_family_is_tried_first_where_it_says() -> None:
     class Deep(Valley):
         start: Mapping[str, float] = {"depth": 7}
 
-    found, _ = search(height, [Start(), Deep()], trials=12, seed=1, show_progress=False)
-    results = [one.result for one in sorted(found, key=lambda one: one.number)]
+    outcomes = find(height, [Start(), Deep()], trials=12)
 
-    assert results[0] == {"family": "hill", "x": 3.0, "steps": 2, "scale": pytest.approx(0.5)}
-    assert results[1] == {"family": "valley", "depth": 7}
-    assert len(results) == 12
+    assert (outcomes[0].family, outcomes[0].parameters) == ("hill", {"x": 3.0, "steps": 2, "scale": pytest.approx(0.5)})
+    assert (outcomes[1].family, outcomes[1].parameters) == ("valley", {"depth": 7})
+    assert len(outcomes) == 12
 
 
 def test_a_search_shorter_than_its_starts_keeps_to_its_number() -> None:
@@ -125,6 +199,14 @@ def test_a_search_shorter_than_its_starts_keeps_to_its_number() -> None:
     class Deeper(Deep):
         name = "deeper"
 
-    found, _ = search(height, [Deep(), Deeper()], trials=1, seed=1, show_progress=False)
+    (only,) = find(height, [Deep(), Deeper()], trials=1)
 
-    assert [one.result for one in found] == [{"family": "valley", "depth": 7}]
+    assert (only.family, only.parameters) == ("valley", {"depth": 7})
+
+
+def test_a_space_is_known_by_its_families_bounds_and_starts() -> None:
+    class Wider(Valley):
+        space: Mapping[str, Dimension] = {"depth": Dimension("integer", 5, 10)}
+
+    assert space_sha256([Hill(), Valley()]) == space_sha256([Hill(), Valley()])
+    assert len({space_sha256(f) for f in ([Hill()], [Valley()], [Wider()], [Hill(), Valley()])}) == 4

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from churn.bundle import Bundle, load_bundle
+from churn.bundle import load_bundle
 from churn.contract import Contract
 from churn.errors import FeatureStoreError
 from churn.feature_store import FeatureStore, Manifest
-from orchestration.families.family import make_folds
+from orchestration.families.family import FoldedRows, make_folds
 from orchestration.families.xgboost_family import XGBoostFamily
-from orchestration.training import TrainingSet, Trial, load_training_set, tune
+from orchestration.training import TrainingSet, load_training_set
+from orchestration.tuning import Plan, Tuned, in_threads, tune
 from tests.fakes import random_customers
+from tests.memory_tracker import MemoryTracker
 
+FAST = ("xgboost", "decision_tree", "logistic")
 MANIFEST = Manifest(
     contract="credit_card",
     contract_sha256="c" * 64,
@@ -37,36 +36,9 @@ MANIFEST = Manifest(
 )
 
 
-class MemoryTracker:
-    """Remembers what was logged; bundles are kept in a folder as MLflow would keep them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.runs, self.registered = folder, list[str](), list[tuple[str, Mapping[str, float]]]()
-
-    @contextlib.contextmanager
-    def tuning(self, contract: Contract, manifest: Manifest, seed: int) -> Iterator[str]:
-        yield "0" * 32
-
-    @contextlib.contextmanager
-    def trial(self, number: int, family: str, parameters: Mapping[str, Any]) -> Iterator[str]:
-        self.runs.append(f"{number:032x}")
-        yield self.runs[-1]
-
-    def log_candidate(self, contract: Contract, bundle: Path, *_: Any) -> str:
-        shutil.copytree(bundle, self.folder / self.runs[-1])
-        return f"m-{self.runs[-1]}"
-
-    def fetch(self, run_id: str, contract: str, folder: Path) -> Bundle:
-        return load_bundle(self.folder / run_id)
-
-    def finish(self, contract: Contract, best: Trial, trials: Sequence[Trial], test: Mapping[str, float]) -> int:
-        self.registered.append((best.run_id, test))
-        return 1
-
-
 @pytest.fixture(scope="module")
 def data(credit_card: Contract) -> TrainingSet:
-    return TrainingSet(credit_card, MANIFEST, random_customers(credit_card, 1_000), seed=7)
+    return TrainingSet(credit_card, MANIFEST, random_customers(credit_card, 1_000), seed=7, folds=3)
 
 
 @pytest.fixture
@@ -74,8 +46,13 @@ def tracker(tmp_path: Path) -> MemoryTracker:
     return MemoryTracker(tmp_path)
 
 
+def tuned_with(data: TrainingSet, tracker: MemoryTracker, trials: int, families: tuple[str, ...] = FAST) -> Tuned:
+    plan = Plan(trials, families, show_progress=False)
+    return tune(data, tracker, plan, in_threads(data, tracker, families))  # type: ignore[arg-type]  # a double
+
+
 def test_a_tuning_logs_each_candidate_and_registers_the_best(data: TrainingSet, tracker: MemoryTracker) -> None:
-    tuned = tune(data, tracker, trials=3, folds=3, show_progress=False)  # type: ignore[arg-type]  # a double
+    tuned = tuned_with(data, tracker, trials=3)
 
     losses = [trial.metrics["cv_log_loss"] for trial in tuned.trials]
     assert losses == sorted(losses)
@@ -85,7 +62,7 @@ def test_a_tuning_logs_each_candidate_and_registers_the_best(data: TrainingSet, 
 
 
 def test_every_bundle_is_whole_and_says_what_it_was_made_of(data: TrainingSet, tracker: MemoryTracker) -> None:
-    tuned = tune(data, tracker, trials=1, folds=3, show_progress=False)  # type: ignore[arg-type]  # a double
+    tuned = tuned_with(data, tracker, trials=1)
     bundle = load_bundle(tracker.folder / tuned.best.run_id, tuned.best.digest)
     facts = bundle.manifest["facts"]
     reference = bundle.reference()
@@ -103,7 +80,7 @@ def test_the_references_scores_are_spread_as_those_of_unseen_customers(
     data: TrainingSet, tracker: MemoryTracker
 ) -> None:
     """Largest gap between the two distributions; 600 rows against 400 may differ by 0.105 one time in a hundred."""
-    tuned = tune(data, tracker, trials=2, folds=3, show_progress=False)  # type: ignore[arg-type]  # a double
+    tuned = tuned_with(data, tracker, trials=2)
     bundle = load_bundle(tracker.folder / tuned.best.run_id)
     unseen = np.sort(bundle.probabilities(data.matrix[data.parts.unseen]))
     reference = np.sort(bundle.reference()["churn_probability"].to_numpy())
@@ -114,10 +91,7 @@ def test_the_references_scores_are_spread_as_those_of_unseen_customers(
 
 def test_a_tuning_can_be_repeated_bit_for_bit(data: TrainingSet, tmp_path: Path) -> None:
     trackers = [MemoryTracker(tmp_path / name) for name in ("one", "two")]
-    first, again = (
-        tune(data, tracker, trials=2, folds=3, show_progress=False)  # type: ignore[arg-type]  # a double
-        for tracker in trackers
-    )
+    first, again = (tuned_with(data, tracker, trials=2) for tracker in trackers)
 
     assert [t.parameters for t in first.trials] == [t.parameters for t in again.trials]
     assert first.test == again.test
@@ -149,12 +123,22 @@ def test_folds_hold_every_row_once_and_their_share_of_both_classes() -> None:
     assert sorted(int(labels[held].sum()) for _, held in folds) == [4, 4, 4, 4, 5]
 
 
+def test_there_are_no_more_folds_than_leavers() -> None:
+    """A fold without a leaver would have no recall, and its log loss would praise whoever never cries."""
+    labels = np.array([True] * 3 + [False] * 97)
+    folds = make_folds(labels, 5, seed=1)
+
+    assert [int(labels[held].sum()) for _, held in folds] == [1, 1, 1]
+    assert all(labels[fit].any() for fit, _ in folds)
+
+
 def test_scores_in_cross_validation_are_of_rows_the_model_had_not_seen(data: TrainingSet) -> None:
     """Labels at random: a model that had seen its rows would score well, one that had not cannot."""
     labels = np.random.default_rng(1).random(1_000) < 0.5
     folds = make_folds(labels, 5, seed=1)
     parameters = {"eta": 0.3, "max_depth": 7}
-    held_out = XGBoostFamily().cross_validate(parameters, data.matrix, labels, folds, data.matrix[:10], seed=1)
+    rows = FoldedRows(data.matrix, labels, folds)
+    held_out = XGBoostFamily().cross_validate(parameters, rows, data.matrix[:10], seed=1)
 
     assert abs(np.corrcoef(held_out.log_odds, labels)[0, 1]) < 0.1
     assert held_out.unseen_log_odds.shape == (50,)
