@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from churn.contract import Contract
 from churn.errors import DataError, FeatureStoreError
 from churn.feature_store import FEATURES, QUARANTINE, FeatureStore, Manifest, new_version
+from churn.prediction import as_asked
 from churn.store import PredictionStore
 from orchestration.claims import NothingNew
 from orchestration.ingest import QUARANTINE_SCHEMA, REASONS_KEPT, arrow_schema, file_sha256
@@ -115,8 +116,9 @@ def _checked(contract: Contract, matured: Matured, maximum_bad_share: float) -> 
 def _frame(contract: Contract, rows: list[Learnable]) -> pd.DataFrame:
     """As cleaning.py makes it: floats for numbers, else objects, None where missing."""
     columns: dict[str, Any] = {CUSTOMER: pd.Series([row.customer_id for row in rows], dtype=object)}
+    asked = [as_asked(row.prediction) for row in rows]
     for feature in contract.features:
-        values = [row.prediction.features.get(feature.name) for row in rows]
+        values = [features.get(feature.name) for features in asked]
         columns[feature.name] = pd.Series(values, dtype="float64" if feature.is_numeric else object)
     columns[TARGET] = pd.Series([row.churned for row in rows], dtype=object)
     return pd.DataFrame(columns)

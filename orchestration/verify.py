@@ -152,7 +152,7 @@ def _judge(found: Findings, document: Mapping[str, Any], expected: Prediction) -
 
 
 def _by_place(bundle: Bundle, row: Mapping[str, Any]) -> list[float]:
-    numbers = []
+    numbers: list[float] = []
     for place in bundle.contract.positional:
         name, _, level = place.partition("=")
         value = row[name]
