@@ -7,6 +7,7 @@ is needed to check it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from typing import Any
 
@@ -20,6 +21,7 @@ from churn.model import ForestModel, LightGBMModel, LogisticModel, XGBoostModel
 from churn.trees import LEAF, TreeEnsemble
 
 FORMAT, VERSION = "churnwatch-artifact", 1
+EXAMPLES = 10
 Document = dict[str, Any]
 
 
@@ -47,7 +49,22 @@ def _document(bundle: Bundle) -> Document:
         "positional": list(contract.positional),
         "features": [_feature(feature) for feature in contract.features],
         "model": _model(bundle),
+        "examples": _examples(bundle),
     }
+
+
+def _examples(bundle: Bundle) -> list[Document]:
+    """Records with their answers, for whoever writes a scorer. Each field is of another golden record, so that a record
+    is nobody's, though each of its values is somebody's."""
+    golden = [entry["features"] for entry in json.loads((bundle.folder / "golden.json").read_bytes())]
+    names = bundle.contract.feature_names
+    mixed = [
+        {name: golden[(start + step * place) % len(golden)][name] for place, name in enumerate(names)}
+        for start, step in zip(range(EXAMPLES), itertools.cycle((1, 3, 7)), strict=False)
+    ]
+    cleaned = [bundle.encoder.clean(record) for record in mixed]
+    answers = bundle.probabilities(bundle.encoder.matrix(cleaned)).tolist()
+    return [{"record": one, "churn_probability": p} for one, p in zip(mixed, answers, strict=True)]
 
 
 def _feature(feature: Feature) -> Document:

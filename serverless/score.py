@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 FORMAT, VERSION = "churnwatch-artifact", 1
 LARGEST_NUMBER = 3.0e38
 CLIP = 1e-9
+TOLERANCE = 1e-6
 LEAF = -1
+LINKS = ("log_odds", "probability")
 NAN = math.nan
 Document = Mapping[str, Any]
 Converted = tuple[Any, tuple[float, ...]]
@@ -56,21 +58,37 @@ class Artifact:
 
     def __init__(self, raw: bytes) -> None:
         document = _verified(raw)
+        try:
+            self._read(document)
+            self._prove(document["examples"])
+        except ArtifactError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ArtifactError(f"the artifact is not whole: {type(error).__name__}: {error}") from error
+
+    def _read(self, document: Document) -> None:
         self.run_id = str(document["model_run_id"])
         self.contract: Document = document["contract"]
         self.threshold = float(document["threshold"])
         self.id_column = str(document["id_column"])
         self.pseudonymised = bool(document["pseudonymise"])
-        self._labels = document["labels"]
+        stays, leaves = document["labels"]
+        self._labels = (str(stays), str(leaves))
         self._slope = float(document["calibration"]["slope"])
         self._intercept = float(document["calibration"]["intercept"])
         missing = frozenset(document["missing_spellings"])
         self._plan = [(f, _converter(f, missing), _blank(f)) for f in document["features"]]
         self._known = {f["name"] for f in document["features"]} | {*document["envelope"], self.id_column}
         self.positional = tuple(document["positional"])
-        self._log_odds = (
-            _linear(document["model"]) if document["model"]["kind"] == "linear" else _trees(document["model"])
-        )
+        model, width = document["model"], sum(len(blank) for _, _, blank in self._plan)
+        self._log_odds = _linear(model) if model["kind"] == "linear" else _trees(_sound(model, width))
+
+    def _prove(self, examples: Sequence[Document]) -> None:
+        """As a bundle does with its golden answers: what this machine makes of the file is what was meant."""
+        for number, example in enumerate(examples):
+            found = self.probability(self.read(example["record"]).row)
+            if not abs(found - example["churn_probability"]) <= TOLERANCE:
+                raise ArtifactError(f"example {number}: got {found}, expected {example['churn_probability']}")
 
     def answer(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """What a caller gets, but for who asked and when. Raises InvalidRecord with every wrong field."""
@@ -287,6 +305,24 @@ def _linear(model: Document) -> Callable[[list[float]], float]:
         return intercept + math.fsum((x - mean) / scale * weight for x, (mean, scale, weight) in pairs if x == x)
 
     return log_odds
+
+
+def _sound(model: Document, width: int) -> Document:
+    """The trees, proved to end: as many entries everywhere, places that exist, and no node below two others."""
+    lists = [model[name] for name in ("feature", "threshold", "left", "right", "value", "missing_left")]
+    below = [place for side in (model["left"], model["right"]) for place in side if place != LEAF]
+    once = set(below)
+    fits = (
+        len({len(one) for one in lists}) == 1
+        and (model["link"] in LINKS)
+        and len(once) == len(below)
+        and once.isdisjoint(model["roots"])
+        and all(0 <= place < len(lists[0]) for place in (*once, *model["roots"]))
+        and all(0 <= column < width for column in model["feature"])
+    )
+    if not fits:
+        raise ArtifactError("the artifact's trees are no trees")
+    return model
 
 
 def _trees(model: Document) -> Callable[[list[float]], float]:
