@@ -416,3 +416,41 @@ def test_a_journal_folder_that_cannot_be_written_is_told_before_a_port_is_bound(
     assert f"the journal {home / 'journal'} cannot take the record" in told
     assert len(told.splitlines()) == 1
     shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def moved_clock(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """The file that says by how many seconds the calendar's clock is moved, and the environment that heeds it."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler: the clock cannot be moved")
+    library, file = tmp_path / "moved_clock.so", tmp_path / "moved_clock_seconds"
+    source = Path(__file__).parents[1] / "moved_clock.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], check=True)
+    file.write_text("0")
+    return file, {"LD_PRELOAD": str(library), "MOVED_CLOCK_FILE": str(file)}
+
+
+def test_a_clock_that_jumps_back_and_ahead_loses_nothing(
+    home: Path, bundle: Bundle, customers: list[dict[str, Any]], moved_clock: tuple[Path, dict[str, str]]
+) -> None:
+    """The calendar's clock, under load: an hour back, then two days ahead. The monotonic clock goes on, as it does."""
+    clock, environment = moved_clock
+    with WebProcess(home, bundle.run_id, **environment) as web:
+        with Senders(web.port, customers, 4, pause=0.005) as senders:
+            for jump in ("-3600", "172800", "0"):
+                answered = len(senders.answers)
+                eventually(lambda before=answered: len(senders.answers) > before + 150)
+                clock.write_text(jump)
+            answered = len(senders.answers)
+            eventually(lambda: len(senders.answers) > answered + 150)
+            oldest = web.metric("churnwatch_journal_oldest_seconds")
+        ids = [answer["prediction_id"] for answer in senders.answers]
+        found = stored_ids(home, set(ids))
+        assert eventually(lambda: web.metric("churnwatch_journal_waiting") == 0)
+
+    days = {answer["created_at"][:10] for answer in senders.answers}
+    assert (senders.refusals, senders.cut) == ([], 0)
+    assert len(days) >= 2, "the service did not see the clock jump"
+    assert len(found) == len(set(ids)) == len(ids)
+    assert oldest < 60
