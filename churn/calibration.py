@@ -26,17 +26,22 @@ class Calibration:
         return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * log_odds + self.intercept))))
 
     def as_dict(self) -> dict[str, float | str]:
+        """What `calibration.json` of a bundle holds."""
         return {"method": "platt", "slope": self.slope, "intercept": self.intercept}
 
     @classmethod
     def from_dict(cls, document: dict[str, float | str]) -> Calibration:
+        """The inverse of `as_dict`. Raises BundleRefused for a method that is not known here."""
         if document.get("method") != "platt":
             raise BundleRefused("?", f"calibration method {document.get('method')!r} is not known; expected 'platt'")
         return cls(float(document["slope"]), float(document["intercept"]))
 
 
 def fit_calibration(log_odds: NDArray[np.float64], labels: NDArray[np.bool_], steps: int = 100) -> Calibration:
-    """Newton's method on the log loss, with Platt's softened targets so that a perfect split stays finite."""
+    """The calibration that fits labels best: log-odds and labels of shape (rows,), of rows the model had not seen.
+
+    Newton's method on the log loss, with Platt's softened targets so that a perfect split stays finite.
+    """
     positives = float(labels.sum())
     negatives = float(len(labels) - positives)
     targets = np.where(labels, (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0))

@@ -24,6 +24,7 @@ class ConceptShift:
 
     @property
     def worse(self) -> bool:
+        """Whether more decisions are wrong than before, rather than fewer."""
         return self.error_after > self.error_before
 
 

@@ -89,6 +89,7 @@ class Contract:
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
+        """In the contract's order, which is that of the encoded columns."""
         return tuple(feature.name for feature in self.features)
 
     @cached_property
@@ -102,6 +103,7 @@ class Contract:
         return self.target.positive_label if churn else self.target.negative_label
 
     def feature(self, name: str) -> Feature:
+        """The feature of this name. Raises StopIteration for a name that the contract does not have."""
         return next(feature for feature in self.features if feature.name == name)
 
 

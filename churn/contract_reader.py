@@ -21,6 +21,7 @@ class TableReader:
         self._children: list[TableReader] = []
 
     def problem(self, message: str) -> None:
+        """Note what is wrong, with the table's place in the file before it."""
         self._problems.append(f"{self._path}{'.' if self._path and message[0].islower() else ''}{message}")
 
     def finish(self) -> list[str]:
@@ -35,6 +36,7 @@ class TableReader:
         return self._problems
 
     def table(self, key: str, optional: bool = False) -> TableReader:
+        """The table under a key; an empty one, and a problem, where it is not there."""
         value = self._get(key)
         if value is None and not optional:
             self.problem(f"{key}: missing; expected a table [{self._name(key)}]")
@@ -44,6 +46,7 @@ class TableReader:
         return self._child(key, value or {})
 
     def tables(self, key: str) -> Iterator[tuple[str, TableReader]]:
+        """The tables within the table under a key, with their names, in the file's order."""
         holder = self.table(key)
         for name, value in holder._table.items():
             holder._asked.add(name)
@@ -57,6 +60,7 @@ class TableReader:
     @overload
     def text(self, key: str, *, optional: bool) -> str | None: ...
     def text(self, key: str, default: str | None = None, *, optional: bool = False) -> str | None:
+        """Text that is not empty. Without a default and not optional, a missing one is a problem."""
         value = self._get(key)
         if value is None:
             if default is None and not optional:
@@ -77,6 +81,7 @@ class TableReader:
     def number(
         self, key: str, default: float | None, *, minimum: float = -math.inf, maximum: float = math.inf
     ) -> float | None:
+        """A finite number within its bounds, both included; the default, and a problem, when it is not."""
         value = self._get(key)
         if value is None:
             return default
@@ -89,12 +94,14 @@ class TableReader:
         return value
 
     def flag(self, key: str) -> bool:
+        """true or false; false where the key is missing."""
         value = self._get(key)
         if value is not None and not isinstance(value, bool):
             self.problem(f"{key}={shown(value)}: expected true or false")
         return value is True
 
     def choice(self, key: str, choices: Sequence[str]) -> str:
+        """One of the choices; the first, and a problem, when it is none."""
         value = self._get(key)
         if value not in choices:
             self.problem(f"{key}={shown(value)}: expected one of {', '.join(choices)}")
@@ -102,6 +109,7 @@ class TableReader:
         return str(value)
 
     def words(self, key: str) -> tuple[str, ...]:
+        """A list of texts; empty where the key is missing."""
         value = self._get(key)
         if value is None:
             return ()

@@ -85,6 +85,7 @@ class WindowVerdict:
         return next(column for column in self.columns if column.column == name)
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values, with the names of the columns that drifted beside."""
         return asdict(self) | {"columns": [asdict(column) for column in self.columns], "drifted": list(self.drifted)}
 
     @classmethod

@@ -36,6 +36,7 @@ class Feature:
 
     @property
     def is_numeric(self) -> bool:
+        """Whether its values are numbers with an order and a distance."""
         return self.type in NUMERIC_TYPES
 
     @property

@@ -97,6 +97,7 @@ class FeatureStore:
         return sorted(key[len(prefix) :].split("/")[0] for key in keys if key.endswith(f"/{MANIFEST}"))
 
     def latest(self, contract: str) -> str:
+        """The newest version of a contract's features. Raises FeatureStoreError when there is none."""
         versions = self.versions(contract)
         if not versions:
             raise FeatureStoreError(
@@ -106,6 +107,7 @@ class FeatureStore:
         return versions[-1]
 
     def manifest(self, contract: str, version: str) -> Manifest:
+        """What is known of a version. Raises FeatureStoreError when it is missing or cannot be read."""
         try:
             return msgspec.json.decode(self._get(contract, version, MANIFEST), type=Manifest)
         except msgspec.ValidationError as error:
@@ -144,6 +146,7 @@ class FeatureStore:
             raise
 
     def url(self, contract: str, version: str) -> str:
+        """Where a version lies, as s3://BUCKET/…/, for messages and records."""
         return f"s3://{self.bucket}/{_prefix(contract, version)}"
 
     def _put(self, manifest: Manifest, name: str, body: Any, placed: list[str]) -> None:

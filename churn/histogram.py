@@ -50,6 +50,7 @@ class Column:
 
     @property
     def is_numeric(self) -> bool:
+        """Whether its cells are intervals between edges, rather than levels."""
         return self.kind in ("number", "score")
 
     @property
@@ -59,6 +60,7 @@ class Column:
 
     @property
     def cells(self) -> int:
+        """How many cells there are in all: those of values, then missing, unknown and invalid."""
         return self.values + EXTRA_CELLS
 
     def labels(self) -> list[str]:
@@ -183,6 +185,7 @@ class Profile:
 
     @property
     def layout(self) -> tuple[Column, ...]:
+        """The columns with their cells, as every window must have them."""
         return self.reference.layout
 
     def empty(self) -> Histograms:

@@ -45,10 +45,12 @@ class JointVerdict:
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values for the store."""
         return asdict(self) | {"columns": list(self.columns)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> JointVerdict:
+        """The inverse of `to_json`."""
         return cls(**{**document, "columns": tuple(document["columns"])})
 
 

@@ -33,6 +33,7 @@ class Linear:
         return np.concatenate([terms, np.full((len(terms), 1), self.intercept)], axis=1)
 
     def save(self, path: Path) -> None:
+        """Write it as JSON, which keeps every bit."""
         document = {name: getattr(self, name).tolist() for name in ("mean", "scale", "weight")}
         path.write_text(json.dumps({**document, "intercept": self.intercept}), encoding="utf-8")
 

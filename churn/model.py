@@ -38,13 +38,15 @@ class Model(Protocol):
     def contributions(self, matrix: Matrix) -> NDArray[np.float64]:
         """SHAP contributions in log-odds before calibration, shape (rows, width + 1); the last is the base value."""
 
-    def save(self, folder: Path) -> None: ...
+    def save(self, folder: Path) -> None:
+        """Write `file_name` into a folder, so that `load_model` gives the same answers, bit for bit."""
 
 
 class Booster(Protocol):
     """What a booster must do to be served: give its bytes in XGBoost's binary JSON (.ubj)."""
 
-    def save_raw(self) -> bytes | bytearray: ...
+    def save_raw(self) -> bytes | bytearray:
+        """Bytes in XGBoost's binary JSON."""
 
 
 class XGBoostModel:
@@ -60,9 +62,11 @@ class XGBoostModel:
 
     @classmethod
     def load(cls, folder: Path) -> XGBoostModel:
+        """From `model.ubj` of a bundle."""
         return cls(_Raw((folder / cls.file_name).read_bytes()))
 
     def save(self, folder: Path) -> None:
+        """Write `model.ubj`."""
         (folder / self.file_name).write_bytes(self._booster.save_raw())
 
     def document(self) -> dict[str, Any]:
@@ -70,9 +74,11 @@ class XGBoostModel:
         return json.loads(self._booster.save_raw("json"))  # type: ignore[no-any-return]
 
     def log_odds(self, matrix: Matrix) -> NDArray[np.float64]:
+        """Log-odds before calibration, shape (rows,)."""
         return self._booster.margins(matrix)
 
     def contributions(self, matrix: Matrix) -> NDArray[np.float64]:
+        """SHAP contributions, shape (rows, width + 1), as XGBoost's own pred_contribs."""
         return self._booster.contributions(matrix)
 
 
@@ -99,15 +105,19 @@ class LightGBMModel:
 
     @classmethod
     def load(cls, folder: Path) -> LightGBMModel:
+        """From `model.txt` of a bundle. Raises ValueError when it is none."""
         return cls((folder / cls.file_name).read_text(encoding="utf-8"))
 
     def save(self, folder: Path) -> None:
+        """Write `model.txt` as it was read."""
         (folder / self.file_name).write_text(self._text, encoding="utf-8")
 
     def log_odds(self, matrix: Matrix) -> NDArray[np.float64]:
+        """Log-odds before calibration, shape (rows,)."""
         return self.trees.scores(matrix)
 
     def contributions(self, matrix: Matrix) -> NDArray[np.float64]:
+        """SHAP contributions, shape (rows, width + 1), as LightGBM's own pred_contrib."""
         return self.trees.contributions(matrix)
 
 
@@ -123,12 +133,15 @@ class ForestModel:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        """From `model.npz` of a bundle, which holds no pickle."""
         return cls(TreeEnsemble.load(folder / cls.file_name))
 
     def save(self, folder: Path) -> None:
+        """Write `model.npz`."""
         self.trees.save(folder / self.file_name)
 
     def log_odds(self, matrix: Matrix) -> NDArray[np.float64]:
+        """Log-odds of the mean leaf, shape (rows,), clipped so that 0 and 1 have some."""
         return _log_odds_of(self.trees.scores(matrix))
 
     def contributions(self, matrix: Matrix) -> NDArray[np.float64]:
@@ -160,15 +173,19 @@ class LogisticModel:
 
     @classmethod
     def load(cls, folder: Path) -> LogisticModel:
+        """From `model.json` of a bundle."""
         return cls(Linear.load(folder / cls.file_name))
 
     def save(self, folder: Path) -> None:
+        """Write `model.json`."""
         self.linear.save(folder / self.file_name)
 
     def log_odds(self, matrix: Matrix) -> NDArray[np.float64]:
+        """Log-odds before calibration, shape (rows,)."""
         return self.linear.scores(matrix)
 
     def contributions(self, matrix: Matrix) -> NDArray[np.float64]:
+        """Each column's part, shape (rows, width + 1); the last is the average customer's log-odds."""
         return self.linear.contributions(matrix)
 
 

@@ -59,13 +59,16 @@ class Performance:
 
     @property
     def mature(self) -> bool:
+        """Whether enough of the predictions are labelled for the figures to be final."""
         return bool(self.figures) and self.coverage >= MATURE_COVERAGE
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values for the store."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Performance:
+        """The inverse of `to_json`."""
         figures = {name: Figure(**figure) for name, figure in document["figures"].items()}
         return cls(document["kind"], document["rows"], document["coverage"], document["reason"], figures)
 

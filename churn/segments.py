@@ -51,6 +51,7 @@ class Segment:
 
     @property
     def name(self) -> str:
+        """The segment in words: `plan basic and region north`."""
         return " and ".join(f"{column} {value}" for column, value in zip(self.columns, self.values, strict=True))
 
 

@@ -24,6 +24,7 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
+    """The clock of those who are not given another."""
     return datetime.now(UTC)
 
 
@@ -114,10 +115,12 @@ class AliasWatch(threading.Thread):
         self._refused_digest: str | None = None
 
     def run(self) -> None:
+        """Look at the alias until `stop`."""
         while not self._stopped.wait(self._poll_seconds):
             self.look()
 
     def stop(self) -> None:
+        """End after the look that is under way."""
         self._stopped.set()
 
     def look(self) -> None:
@@ -163,4 +166,5 @@ def warm_up(bundle: Bundle) -> None:
 
 
 def rfc3339(moment: datetime) -> str:
+    """A moment in UTC as answers carry it, such as 2026-11-27T05:55:26.456106Z."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -56,10 +56,12 @@ class WorkerFolder:
 
     @property
     def root(self) -> Path:
+        """The folder of all workers' folders."""
         return self.path.parent
 
     @property
     def totals(self) -> Totals:
+        """What the shipper has counted here since the folder was made."""
         return self.ledger.page.totals
 
     @property
@@ -69,6 +71,7 @@ class WorkerFolder:
 
     @property
     def waiting_bytes(self) -> int:
+        """Bytes in segments that are not shipped yet."""
         return max(0, self.accepted_bytes - self.totals.settled_bytes)
 
     def accept(self, records: int, size: int) -> None:

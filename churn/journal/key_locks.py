@@ -57,6 +57,7 @@ class KeyLocks:
                 self._changed.notify_all()
 
     def close(self) -> None:
+        """Give back the files; locks that are held are released."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -24,6 +24,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def settled(self) -> int:
+        """Records that need nothing more: acknowledged by the store, or rejected for good."""
         return self.shipped + sum(self.rejected.values())
 
     def __add__(self, other: Totals) -> Totals:
@@ -70,6 +71,7 @@ class Ledger:
         self._turn, self.page = turn, page
 
     def close(self) -> None:
+        """Give back the file."""
         os.close(self._file)
 
 

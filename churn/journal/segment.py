@@ -35,6 +35,8 @@ Entry = tuple[Sequence[bytes], bool]
 
 
 class Record(NamedTuple):
+    """One payload as it was appended, whether it can be looked up by its id, and where it begins in the file."""
+
     payload: bytes
     keyed: bool
     offset: int
@@ -53,6 +55,7 @@ class Chunk:
 
 
 def segment_name(number: int) -> str:
+    """Names sort as their numbers do."""
     return f"segment-{number:010d}.log"
 
 
@@ -178,6 +181,7 @@ class SegmentReader:
         return block[RECORD.size :]
 
     def close(self) -> None:
+        """Give back the file."""
         os.close(self._file)
 
     def _parse(self, block: bytes, chunk: Chunk, max_records: int) -> int:

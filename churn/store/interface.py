@@ -75,7 +75,8 @@ class PredictionStore(Protocol):
     def save(self, predictions: Sequence[Prediction]) -> Saved:
         """Log durably, exactly once by prediction_id. The first record of an id stays; a repeat changes nothing."""
 
-    def get(self, prediction_id: str) -> Prediction | None: ...
+    def get(self, prediction_id: str) -> Prediction | None:
+        """The prediction of this id, or None."""
 
     def get_many(self, prediction_ids: Sequence[str]) -> dict[str, Prediction]:
         """Those of the ids that are stored, by id, in as few round trips as can be."""
@@ -99,7 +100,8 @@ class PredictionStore(Protocol):
         start: datetime | None = None,
         end: datetime | None = None,
         route: Route | None = None,
-    ) -> int: ...
+    ) -> int:
+        """How many predictions fit all that is given; `start` is included, `end` is not."""
 
     def runs(self, start: datetime | None = None, end: datetime | None = None) -> list[tuple[str, str]]:
         """The (contract, model_run_id) pairs that have predictions in the window, sorted."""
@@ -117,12 +119,14 @@ class PredictionStore(Protocol):
 
     def labelled(
         self, contract: str, model_run_id: str | None, start: datetime, end: datetime
-    ) -> Iterator[tuple[Prediction, Label]]: ...
+    ) -> Iterator[tuple[Prediction, Label]]:
+        """Predictions of the window whose truth is known, each with its newest label, in order of created_at."""
 
     def put_customers(self, contract: str, customers: Iterable[Customer]) -> int:
         """Upsert in batches; an older `as_of` never replaces a newer one. Says how many were written."""
 
-    def customer(self, contract: str, customer_id: str) -> Customer | None: ...
+    def customer(self, contract: str, customer_id: str) -> Customer | None:
+        """The newest features of a customer, or None."""
 
     # Shards: leases and checkpoints, one record a consumer and shard.
     def acquire_shard(
@@ -141,17 +145,20 @@ class PredictionStore(Protocol):
     def release_shard(self, lease: Lease) -> None:
         """Give a shard up; does nothing when it is no longer ours."""
 
-    def shards(self, consumer: str) -> list[ShardState]: ...
+    def shards(self, consumer: str) -> list[ShardState]:
+        """Every shard of a consumer that was ever held: its owner, lease and checkpoint."""
 
     # What was judged and reported: one document a (kind, key), written once.
     def put_document(self, kind: str, key: str, document: Mapping[str, Any], replace: bool = False) -> bool:
         """Keep a JSON-like document; False when the key exists and `replace` is not set."""
 
-    def document(self, kind: str, key: str) -> dict[str, Any] | None: ...
+    def document(self, kind: str, key: str) -> dict[str, Any] | None:
+        """The document of a key, or None."""
 
     def documents(
         self, kind: str, prefix: str = "", newest_first: bool = True, limit: int = 1000
     ) -> list[dict[str, Any]]:
         """Documents whose key starts with `prefix`, ordered by key."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give back connections; nothing may be asked afterwards."""

@@ -27,6 +27,7 @@ def microseconds(time: datetime) -> int:
 
 
 def from_microseconds(value: int) -> datetime:
+    """The moment in UTC of microseconds since 1970."""
     return EPOCH + timedelta(microseconds=value)
 
 
