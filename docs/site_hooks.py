@@ -27,7 +27,7 @@ PARTS = {
         *("histogram", "two_sample", "drift", "quality", "performance", "concept_drift", "joint_drift", "segments"),
         "evidently_report",
     ),
-    "Configuration": ("settings", "metrics"),
+    "Configuration, logs, commands": ("settings", "metrics", "logs", "command_line"),
 }
 LINK = re.compile(r"(?<=\]\()((?:\.\./)+[^)#\s]+)")
 
@@ -95,7 +95,7 @@ def api_parts() -> dict[str, list[str]]:
 
 
 def api_page(title: str) -> str:
-    return f"reference/api/{title.lower().replace(' ', '-')}.md"
+    return f"reference/api/{title.lower().replace(',', '').replace(' ', '-')}.md"
 
 
 def api_text(title: str, modules: list[str]) -> str:
@@ -107,7 +107,8 @@ def api_text(title: str, modules: list[str]) -> str:
     ]
     for name in modules:
         folder = ROOT / "churn" / name
-        inner = [f"{name}.{path.stem}" for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+        files = sorted(folder.glob("[a-z]*.py"), key=interface_first)
+        inner = [f"{name}.{path.stem}" for path in files]
         for module in inner or [name]:
             if has_public(ROOT / "churn" / f"{module.replace('.', '/')}.py"):
                 lines += [
@@ -119,6 +120,11 @@ def api_text(title: str, modules: list[str]) -> str:
                     "      heading_level: 3",
                 ]
     return "\n".join(lines) + "\n"
+
+
+def interface_first(path: Path) -> tuple[bool, str]:
+    """A package's interface before what is behind it."""
+    return path.stem != "interface", path.stem
 
 
 def has_public(path: Path) -> bool:
