@@ -1,6 +1,6 @@
 # One recipe, a target a room: docker build --target web -t churnwatch/web .
 # Every dependency is a wheel, so nothing is compiled and nothing to compile with is left behind. Rooms share layers:
-# core -> web, stream, emulator;  core -> tables -> simulate, monitor, train -> servers.
+# core -> web, stream, backup, emulator;  core -> tables -> simulate, report, monitor, train -> servers.
 ARG PYTHON=python:3.12-slim-bookworm
 
 FROM ${PYTHON} AS core
@@ -64,7 +64,7 @@ ENTRYPOINT ["python", "-m", "stream_service"]
 
 FROM tables AS monitor-libraries
 COPY requirements/monitor.txt requirements/
-# Evidently asks for these and a report never imports them: its server, fake data, and models of statistics.
+# Evidently asks for these, and a comparison never imports them: its server, fake data, models of statistics.
 RUN install-requirements requirements/monitor.txt \
     statsmodels formulaic patsy faker uvloop watchfiles websockets httptools cryptography
 
@@ -78,7 +78,9 @@ USER 10001:10001
 EXPOSE 8085
 ENTRYPOINT ["python", "-m", "monitoring"]
 
-FROM monitor-libraries AS report
+# Evidently, for a report, runs in the watch (EVIDENTLY_URL). Its tests of drift want the scipy left out of `tables`.
+FROM tables AS report
+RUN install-requirements requirements/simulate.txt
 COPY contracts contracts
 COPY churn churn
 COPY reporting reporting

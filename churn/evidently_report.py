@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from churn.contract import Contract
 from churn.errors import EvidentlyFailed
+from churn.evidently_remote import RunJob
 
 if TYPE_CHECKING:
     import pandas
@@ -112,8 +113,10 @@ def evidently_job(
     maximum_rows: int = 5_000,
     budget: float = 0.01,
     timeout_seconds: float = 120.0,
+    run: RunJob | None = None,
 ) -> EvidentlyResult:
-    """As `evidently_report`, in a process of its own that gives its memory back. Raises EvidentlyFailed."""
+    """As `evidently_report`, in a process of its own that gives its memory back; `run` has it done elsewhere
+    (churn/evidently_remote.py). Raises EvidentlyFailed."""
     prepared = _prepare(contract, reference, window, seed, maximum_rows)
     if not prepared.columns:
         return _nothing_compared(prepared)
@@ -129,7 +132,7 @@ def evidently_job(
             "budget": budget,
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        _run_process(folder, timeout_seconds)
+        (run or run_process)(folder, timeout_seconds)
         return _write_page(_read_result(folder), html_path)
 
 
@@ -271,7 +274,8 @@ def _write_page(result: EvidentlyResult, html_path: Path | None) -> EvidentlyRes
     return result
 
 
-def _run_process(folder: Path, timeout_seconds: float) -> None:
+def run_process(folder: Path, timeout_seconds: float) -> None:
+    """The job whose files lie in a folder, in a process. Raises EvidentlyFailed."""
     command = [sys.executable, "-m", "churn.evidently_report", str(folder)]
     home = Path(__file__).resolve().parent.parent
     try:

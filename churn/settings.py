@@ -161,6 +161,9 @@ class ReportSettings(Settings):
     """Reports."""
 
     report_dir: Path = Field(HOME / "reports", description="Where reports are written; Nginx serves this folder.")
+    evidently_url: str = Field(
+        "", description="Where Evidently runs: http://HOST:8085/evidently-jobs of the watch; none: in a process here."
+    )
     evidently_rows: int = Field(5_000, ge=100, le=50_000, description="Sample of a window that Evidently sees.")
 
 

@@ -15,11 +15,13 @@ from urllib.parse import quote, unquote
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from churn.errors import SettingError
+from churn.errors import EvidentlyFailed, SettingError
+from churn.evidently_remote import LARGEST_BYTES, answer
 from monitoring.page import render
 
 Answer = tuple[int, str, bytes]
 LARGEST_NOTIFICATION = 1 << 20
+JOBS, JOB_SECONDS = "/evidently-jobs", 110.0
 
 
 class StatusServer:
@@ -71,6 +73,15 @@ def _json(status: int, document: object) -> Answer:
     return status, "application/json", json.dumps(document).encode()
 
 
+def _job(body: bytes) -> Answer:
+    from churn.evidently_report import run_process  # numpy and more, for those who are asked
+
+    try:
+        return 200, "application/zip", answer(body, run_process, JOB_SECONDS)
+    except EvidentlyFailed as error:
+        return _json(422, {"status": str(error)})
+
+
 def _evidently_page(folder: Path | None, path: str) -> Answer | None:
     """A page by its bare name: nothing outside the folder can be named."""
     name = unquote(path.removeprefix("/evidently/"))
@@ -115,9 +126,12 @@ def _handler(
         do_HEAD = do_GET  # noqa: N815  # the standard library's naming
 
         def do_POST(self) -> None:
-            """Alertmanager's webhook."""
+            """Alertmanager's webhook, and Evidently's jobs for the reports."""
             told = self.headers.get("Content-Length", "")
             length = int(told) if told.isdecimal() else 0
+            if self.path == JOBS and 0 < length <= LARGEST_BYTES:
+                self._answer(_job(self.rfile.read(length)))
+                return
             if self.path != "/alerts" or notify is None or not 0 < length <= LARGEST_NOTIFICATION:
                 self.close_connection = True  # what was sent is not read
                 self._answer(_json(404, {"status": "expected a notification of Alertmanager at /alerts"}))

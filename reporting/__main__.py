@@ -13,6 +13,7 @@ import msgspec
 from churn.bundle import Bundle
 from churn.command_line import finish, make_parser, with_verb
 from churn.contract import load_contract
+from churn.evidently_remote import ask_elsewhere
 from churn.logs import configure_logs
 from churn.model_cache import open_model
 from churn.registry import Registry
@@ -21,7 +22,7 @@ from churn.store import open_store
 from churn.tracing import start_tracing
 from reporting.index import Line, lines
 from reporting.maker import Made, Maker
-from reporting.report import Rules
+from reporting.report import Rules, ask_evidently
 from reporting.shelf import PAGE, Shelf
 from reporting.window import Window, last_hours, make_window, moment
 
@@ -120,6 +121,7 @@ def _maker() -> Maker:
     model, store = read(ModelSettings), read(StoreSettings)
     reports, watch = read(ReportSettings), read(WatchSettings)
     registry = Registry(model.mlflow_tracking_uri)
+    rules = Rules(watch.false_alarm_budget, watch.minimum_rows, reports.evidently_rows)
 
     @functools.cache
     def load(run: str, contract: str) -> Bundle:
@@ -130,7 +132,8 @@ def _maker() -> Maker:
         shelf=Shelf(reports.report_dir),
         load_bundle=load,
         now=lambda: datetime.now(UTC),
-        rules=Rules(watch.false_alarm_budget, watch.minimum_rows, reports.evidently_rows),
+        rules=rules,
+        second_opinion=ask_evidently(rules, ask_elsewhere(url) if (url := reports.evidently_url) else None),
     )
 
 

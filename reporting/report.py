@@ -15,6 +15,7 @@ from churn.bundle import Bundle
 from churn.contract import Contract, load_contract
 from churn.drift import WindowVerdict, broken, judge
 from churn.errors import ChurnwatchError, ContractError, EvidentlyFailed
+from churn.evidently_remote import RunJob
 from churn.evidently_report import EvidentlyResult, evidently_job
 from churn.histogram import Profile
 from churn.performance import Performance
@@ -56,11 +57,12 @@ class Rules:
     seed: int = 0
 
 
-def ask_evidently(rules: Rules) -> SecondOpinionOf:
-    """Evidently in a process of its own, as the rules say."""
+def ask_evidently(rules: Rules, run: RunJob | None = None) -> SecondOpinionOf:
+    """Evidently in a process of its own, or where `run` has it done, as the rules say."""
 
     def ask(contract: Contract, reference: pd.DataFrame, window: pd.DataFrame, page: Path) -> EvidentlyResult:
-        return evidently_job(contract, reference, window, page, rules.seed, rules.evidently_rows, rules.budget)
+        given = rules.seed, rules.evidently_rows, rules.budget
+        return evidently_job(contract, reference, window, page, *given, run=run)
 
     return ask
 
