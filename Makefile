@@ -136,6 +136,9 @@ chaos-stream: setup  ## Kills, pauses, resharding and outages over 100,000 event
 bench-promotion: setup  ## The replay of 50,000 logged requests through champion and challenger
 	@$(BIN)/python -m benchmarks.promotion
 
+bench-docker: setup  ## CPU and memory of each container at rest and at 200 predictions a second
+	@$(BIN)/python -m benchmarks.docker
+
 scorecard: setup  ## Every named shift of the simulation through the HTTP service and the watch
 	@$(BIN)/python -m benchmarks.scorecard
 
@@ -153,5 +156,5 @@ clean:  ## Remove what demo and up have written (.churnwatch); the environment s
 	rm -rf .churnwatch
 
 .PHONY: help setup dashboards demo up secrets up-docker down-docker logs key train simulate report check test-fast test format docs lock clean chaos-stream \
-        backup restore backup-docker restore-docker \
+        bench-docker backup restore backup-docker restore-docker \
         bench-scoring bench-http bench-stream bench-drift bench-promotion scorecard promote

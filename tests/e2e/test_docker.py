@@ -15,6 +15,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -261,6 +262,25 @@ def test_containers_run_as_nobody_in_particular_and_cannot_write_their_root(syst
         assert lines[1].split() == ["CapEff:", "0" * 16], service
 
 
+def test_at_200_predictions_a_second_through_the_gateway_none_fails(system: System) -> None:
+    command = [sys.executable, "-m", "benchmarks.docker"]
+    done = subprocess.run(command, cwd=ROOT, env=system.environment, capture_output=True, text=True, check=False)
+    print(f"\n{done.stdout}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_report_with_evidentlys_page_is_made_where_evidently_is_not(system: System) -> None:
+    command = ("run", "--rm", "-T", "--no-deps", "--entrypoint", "python", "report", "-m", "reporting")
+    done = system.compose(*command, "make", "--last-hours", "1", "--json")
+    made = json.loads(done.stdout.splitlines()[-1])["reports"]
+    assert made
+    user = base64.b64encode(f"churnwatch:{secret('reports_password')}".encode()).decode()
+    status, _, body = system.request(f"/reports/{made[0]['path']}/evidently.html", Authorization=f"Basic {user}")
+    assert status == 200
+    assert len(body) > 1_000_000
+    assert system.compose("exec", "-T", "report", "python", "-c", "import evidently", check=False).returncode != 0
+
+
 def test_whichever_container_is_killed_under_load_all_is_well_again_and_no_prediction_is_lost(
     system: System, customers: list[dict[str, Any]]
 ) -> None:
@@ -294,4 +314,31 @@ def test_after_down_and_up_every_prediction_and_the_model_are_there(
     print(f"up again in {time.monotonic() - began:.0f} s")
 
     wait_until(lambda: system.logged([str(each) for each in ids]) == 100, 90, "every answer in the log")
+    assert system.predict(customers[0], str(uuid4())) is not None
+
+
+def test_on_an_empty_machine_a_backup_brings_back_every_prediction_the_models_and_the_runs(
+    system: System, customers: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    ids = [str(system.predict(customer, str(uuid4()))) for customer in customers[:100]]
+    served = system.request("/model", Authorization=f"Bearer {secret('key_simulation')}")[2]
+    kept = tmp_path / "kept"
+    run = {"cwd": ROOT, "env": system.environment, "capture_output": True, "text": True, "check": False}
+    began = time.monotonic()
+    made = subprocess.run(["docker/backup", "local", str(kept)], **run)
+    assert made.returncode == 0, made.stderr
+    print(f"\nbackup in {time.monotonic() - began:.0f} s:\n{made.stdout}")
+    refused = subprocess.run(["docker/restore", "local", str(kept)], **run)
+    assert refused.returncode == 3, refused.stderr
+
+    system.compose("--profile", "*", "down", "--volumes", "--timeout", "30")
+    began = time.monotonic()
+    restored = subprocess.run(["docker/restore", "local", str(kept)], **run)
+    assert restored.returncode == 0, restored.stdout + restored.stderr
+    print(f"restored in {time.monotonic() - began:.0f} s:\n{restored.stdout}")
+    system.compose("up", "-d", "--pull", "missing", "--no-build", "--wait", "--wait-timeout", "300")
+
+    wait_until(lambda: system.logged(ids) == 100, 90, "every answer in the log")
+    again = system.request("/model", Authorization=f"Bearer {secret('key_simulation')}")[2]
+    assert json.loads(again)["model_run_id"] == json.loads(served)["model_run_id"]
     assert system.predict(customers[0], str(uuid4())) is not None
