@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 def standing(after_demo: AfterDemo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AfterDemo]:
     """What the pages ask for first: a demo, and then `make up`, with windows short enough to wait for."""
     log = tmp_path_factory.mktemp("up") / "log"
-    with up({**after_demo.environment, "WINDOW_ROWS": "500"}, log):
+    with up({**after_demo.environment, "WINDOW_ROWS": "500", "WATCH_POLL_SECONDS": "2"}, log):
         yield after_demo
 
 
