@@ -17,6 +17,7 @@ from churn.feature import LARGEST_NUMBER as LARGEST_NUMBER
 from churn.feature import Feature as Feature
 from churn.feature import read_feature
 from churn.positional import read_positional
+from churn.transactions import SEGMENT, Transactions, read_transactions
 
 LINE_AS_ID = "#line"
 """As `source.id`: the file names nobody, so a row is known by the line it stands on."""
@@ -63,7 +64,8 @@ class Contract:
     """What a use case is: its columns, its target and what a decision is worth. Immutable; compare by `sha256`.
 
     `positional` is the order of a body of bare numbers (churn/positional.py): feature names, and 'feature=level' for
-    a place of one level. `warnings` are what the domain expects of a file's rows.
+    a place of one level. `warnings` are what the domain expects of a file's rows. `transactions`, where the source is
+    a file of them, says how its customers come out of it.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Contract:
     pseudonymise: tuple[str, ...]
     positional: tuple[str, ...]
     warnings: tuple[Expectation, ...]
+    transactions: Transactions | None
     text: str = field(repr=False)
     sha256: str
 
@@ -181,9 +184,22 @@ def _read(reader: TableReader, text: str, sha256: str) -> Contract:
         pseudonymise=pseudonymise,
         positional=read_positional(reader, features),
         warnings=tuple(read_expectation(table, features) for table in reader.rows("warnings")),
+        transactions=_read_transactions(source, features),
         text=text,
         sha256=sha256,
     )
+
+
+def _read_transactions(source: TableReader, features: tuple[Feature, ...]) -> Transactions | None:
+    """None where the source is a table of customers; else every feature must say what it measures."""
+    transactions = read_transactions(source.table("transactions")) if source.has("transactions") else None
+    names = tuple(segment.name for segment in transactions.segments) if transactions else ()
+    for feature in features:
+        if (feature.measure is None) != (transactions is None):
+            source.problem(f"transactions: with it each feature has a measure, without it none; see '{feature.name}'")
+        if feature.measure and feature.measure.name == SEGMENT and feature.levels != names:
+            source.problem(f"transactions.segments: the levels of '{feature.name}' must be their names, in order")
+    return transactions
 
 
 def _read_target(table: TableReader) -> Target:

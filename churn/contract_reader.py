@@ -35,6 +35,10 @@ class TableReader:
             child.finish()
         return self._problems
 
+    def has(self, key: str) -> bool:
+        self._asked.add(key)
+        return key in self._table
+
     def table(self, key: str, optional: bool = False) -> TableReader:
         """The table under a key; an empty one, and a problem, where it is not there."""
         value = self._get(key)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from churn.contract_reader import TableReader
+from churn.transactions import Measure, read_measure
 
 FeatureType = Literal["number", "integer", "ordinal", "category", "boolean"]
 FEATURE_TYPES: tuple[str, ...] = get_args(FeatureType)
@@ -20,7 +21,7 @@ class Feature:
     """One input of the model. `minimum` and `maximum` are inclusive; `levels` are ordered for an ordinal.
 
     `spellings` maps what a source writes to a level (or to true and false). An unknown level counts as missing
-    unless `strict`.
+    unless `strict`. `measure` says how it comes out of transactions, where the source is a file of them.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Feature:
     maximum: float | None = None
     levels: tuple[str, ...] = ()
     spellings: Mapping[str, str | bool] = field(default_factory=dict)
+    measure: Measure | None = None
 
     @property
     def is_numeric(self) -> bool:
@@ -87,6 +89,7 @@ def read_feature(name: str, table: TableReader) -> Feature:
         maximum=maximum,
         levels=levels,
         spellings=spellings,
+        measure=read_measure(table),
     )
 
 

@@ -1,7 +1,8 @@
 """Versions of feature tables in S3: s3://BUCKET/features/CONTRACT/VERSION/{features,quarantine}.parquet, manifest.json.
 
-A version is immutable and exists once its manifest does, which is written last. boto3 has two homes: this file and
-stream_service/kinesis.py. boto3 reads its own variables (AWS_ENDPOINT_URL, AWS_REGION, keys).
+Where features are as of a cut-off date, newest.parquet holds the customers as they are now. A version is immutable and
+exists once its manifest does, which is written last. boto3 has two homes: this file and stream_service/kinesis.py.
+boto3 reads its own variables (AWS_ENDPOINT_URL, AWS_REGION, keys).
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 
 FEATURES = "features.parquet"
 QUARANTINE = "quarantine.parquet"
+NEWEST = "newest.parquet"
 MANIFEST = "manifest.json"
 VERSION_PATTERN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a version is. `sha256` and `quarantine_sha256` are of the two parquet files as stored.
+    """What a version is. Each `sha256` is of a parquet file as stored; `newest.parquet` need not be there.
 
     `base_version` is the ingested version that a retraining added labelled requests of the log to; its customers are
     then known by the ids that the log has. Empty for an ingested version.
@@ -51,6 +53,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     validation: dict[str, Any]
     base_version: str = ""
+    newest_sha256: str | None = None
+    newest_as_of: datetime | None = None
 
 
 def new_version(now: datetime, token: str) -> str:
@@ -117,11 +121,13 @@ class FeatureStore:
         """`customer_id`, the contract's features as cleaned, and `churned` (bool); verified by its sha256."""
         return self._table(contract, version, FEATURES, self.manifest(contract, version).sha256)
 
-    def batches(self, contract: str, version: str, rows: int) -> Iterator[pandas.DataFrame]:
-        """The same table in parts of at most so many rows, for callers who must not hold it whole."""
+    def newest(self, contract: str, version: str, rows: int) -> Iterator[pandas.DataFrame]:
+        """What is known of the customers now, in parts of at most so many rows: `newest.parquet`, else the features."""
         import pyarrow.parquet
 
-        payload = self._verified(contract, version, FEATURES, self.manifest(contract, version).sha256)
+        manifest = self.manifest(contract, version)
+        name, sha256 = (NEWEST, manifest.newest_sha256) if manifest.newest_sha256 else (FEATURES, manifest.sha256)
+        payload = self._verified(contract, version, name, sha256)
         for batch in pyarrow.parquet.ParquetFile(io.BytesIO(payload)).iter_batches(batch_size=rows):
             yield batch.to_pandas()
 
@@ -129,14 +135,15 @@ class FeatureStore:
         """The rejected rows: `line` in the source, `reason`, and `row` as JSON text."""
         return self._table(contract, version, QUARANTINE, self.manifest(contract, version).quarantine_sha256)
 
-    def write(self, manifest: Manifest, features: Path, quarantine: Path) -> None:
+    def write(self, manifest: Manifest, features: Path, quarantine: Path, newest: Path | None = None) -> None:
         """Upload a version, its manifest last. One that exists already is never replaced; a failed one vanishes."""
         placed: list[str] = []
         try:
             with self._answering():
-                for name, path in ((FEATURES, features), (QUARANTINE, quarantine)):
-                    with path.open("rb") as file:
-                        self._put(manifest, name, file, placed)
+                for name, path in ((FEATURES, features), (QUARANTINE, quarantine), (NEWEST, newest)):
+                    if path is not None:
+                        with path.open("rb") as file:
+                            self._put(manifest, name, file, placed)
                 self._put(manifest, MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1), placed)
         except BaseException:
             # Best effort: without its manifest the version does not exist for any reader.

@@ -36,7 +36,14 @@ def parser() -> argparse.ArgumentParser:
 
     ingest = parts.add_parser("ingest", help="publish a file of customers as a new version of features")
     ingest.add_argument("file", type=Path, metavar="FILE", help="CSV (plain or .gz), .xlsx or .parquet")
+    ingest.add_argument("--cut-off", type=commands.day, metavar="DAY", help="of transactions: customers as of this day")
     ingest.set_defaults(run=commands.ingest)
+
+    load = parts.add_parser(
+        "load", help="put a file of transactions into the store; run again, it stores nothing twice"
+    )
+    load.add_argument("file", type=Path, metavar="FILE", help="CSV (plain or .gz), .xlsx or .parquet")
+    load.set_defaults(run=commands.load)
 
     tune = parts.add_parser("tune", help="search for the best model, log every candidate, register a challenger")
     tune.add_argument("--version", help="version of the features; default: the newest")
@@ -54,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 
     infer.add_parser(parts)
     others = [*release_commands.add_parsers(parts), *retrain_commands.add_parsers(parts)]
-    for part in (ingest, tune, export.add_parser(parts), verify.add_parser(parts), *others):
+    for part in (ingest, load, tune, export.add_parser(parts), verify.add_parser(parts), *others):
         part.add_argument("--contract", default="credit_card", help="name of a contract, or the path of a .toml file")
         part.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
     return top

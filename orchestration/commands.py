@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import time
+from datetime import date
 
 import urllib3
 
@@ -13,7 +14,7 @@ from churn.contract import load_contract
 from churn.errors import ChurnwatchError, DataError
 from churn.logs import configure_logs
 from churn.registry import Registry
-from churn.settings import ModelSettings, read
+from churn.settings import ModelSettings, TrainSettings, read
 
 
 class PrefectUnavailable(ChurnwatchError):
@@ -29,14 +30,17 @@ def ingest(options: argparse.Namespace) -> None:
     prepare(options)
     from orchestration.expectations import sentence
     from orchestration.flows import ingest as flow
+    from orchestration.transactions.told import told
 
     started = time.perf_counter()
-    manifest = flow(options.file, options.contract)
+    manifest = flow(options.file, options.contract, options.cut_off)
     seconds = time.perf_counter() - started
     print(
         f"{manifest.rows:,} customers of {manifest.source}, {manifest.churned_rows / manifest.rows:.1%} churned, "
         f"{manifest.quarantined_rows} rows set aside, in {seconds:.1f} s"
     )
+    for line in told(manifest.validation.get("transactions")):
+        print(f"  {line}")
     for warning in manifest.validation["warnings"]:
         print(f"  {'warning' if warning['broken'] else 'ok'}: {sentence(warning)}")
     print(f"VERSION={manifest.version}")
@@ -48,6 +52,23 @@ def ingest(options: argparse.Namespace) -> None:
         sha256=manifest.sha256,
         seconds=round(seconds, 3),
     )
+
+
+def load(options: argparse.Namespace) -> None:
+    prepare(options)
+    from orchestration.online import online
+    from orchestration.transactions.loading import load as load_file
+
+    contract, started = load_contract(options.contract), time.perf_counter()
+    with online(contract) as (store, pseudonym):
+        saved = load_file(options.file, contract, store, pseudonym, read(TrainSettings).maximum_bad_share)
+        total = store.count_transactions(contract.name)
+    seconds = time.perf_counter() - started
+    print(
+        f"{saved.stored:,} transactions stored, {saved.repeated:,} were there already; {total:,} in all, "
+        f"in {seconds:.1f} s"
+    )
+    print_json(options, stored=saved.stored, repeated=saved.repeated, total=total, seconds=round(seconds, 3))
 
 
 def tune(options: argparse.Namespace) -> None:
@@ -95,6 +116,14 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 1 or more")
     return number
+
+
+def day(text: str) -> date:
+    """An argument that must be a date."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: expected a day such as 2026-01-31") from None
 
 
 def prepare(options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,22 +22,22 @@ from prefect.cache_policies import NO_CACHE
 from churn.contract import Contract, load_contract
 from churn.errors import FeatureStoreUnavailable, StoreUnavailable
 from churn.feature_store import FeatureStore, Manifest
-from churn.pseudonym import key_source, pseudonyms
 from churn.registry import Registry
 from churn.settings import (
     FeatureStoreSettings,
     ModelSettings,
-    PseudonymSettings,
-    StoreSettings,
     TrainSettings,
     read,
 )
-from churn.store import open_store
+from churn.store.interface import Saved
 from orchestration import ingest as ingesting
+from orchestration.online import online
 from orchestration.outcome import Trial
 from orchestration.runners import open_runner
 from orchestration.task_trials import Pool
 from orchestration.training import TrainingSet
+from orchestration.transactions.kind import is_transactions
+from orchestration.transactions.loading import load as load_transactions
 from orchestration.trials import Assignment, DataSpec, load
 from orchestration.tuning import Plan, Tuned
 from orchestration.tuning import tune as tune_with
@@ -58,11 +58,14 @@ step = task(
 
 
 @flow(name="ingest", validate_parameters=False, timeout_seconds=2 * 3_600)
-def ingest(file: Path | str, contract: str) -> Manifest:
-    """Publish a file as a new version of features, then put its customers into the online view."""
-    loaded = load_contract(contract)
-    manifest = publish(Path(file), loaded)
+def ingest(file: Path | str, contract: str, cut_off: date | None = None) -> Manifest:
+    """Publish a file as a new version of features, then put its customers, and its transactions if it holds any, into
+    the store. Of transactions, customers are as of `cut_off`."""
+    file, loaded = Path(file), load_contract(contract)
+    manifest = publish(file, loaded, cut_off)
     put_customers(loaded, manifest.version)
+    if is_transactions(file, loaded):
+        put_transactions(file, loaded)
     return manifest
 
 
@@ -99,22 +102,22 @@ def tune(
 
 
 @step
-def publish(file: Path, contract: Contract) -> Manifest:
+def publish(file: Path, contract: Contract, cut_off: date | None = None) -> Manifest:
     maximum_bad_share = read(TrainSettings).maximum_bad_share
     now, token = datetime.now(UTC), secrets.token_hex(4)
-    return ingesting.ingest(file, contract, _features(), now, token, maximum_bad_share)
+    return ingesting.ingest(file, contract, _features(), now, token, maximum_bad_share, cut_off)
 
 
 @step
 def put_customers(contract: Contract, version: str) -> int:
-    settings = read(StoreSettings)
-    pseudonym = pseudonyms(contract, key_source(read(PseudonymSettings)))
-    store = open_store(settings.store_url, timeout_seconds=settings.store_timeout_seconds)
-    try:
-        store.check()
+    with online(contract) as (store, pseudonym):
         return ingesting.put_customers(contract, version, _features(), store, pseudonym)
-    finally:
-        store.close()
+
+
+@step
+def put_transactions(file: Path, contract: Contract) -> Saved:
+    with online(contract) as (store, pseudonym):
+        return load_transactions(file, contract, store, pseudonym, read(TrainSettings).maximum_bad_share)
 
 
 @step

@@ -6,13 +6,14 @@ manifest last, so that a failed ingest leaves nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from numpy.typing import NDArray
 from churn.contract import Contract
 from churn.encoder import frame_records
 from churn.errors import DataError, FolderUnusable
-from churn.feature_store import FEATURES, QUARANTINE, FeatureStore, Manifest, new_version
+from churn.feature_store import FEATURES, NEWEST, QUARANTINE, FeatureStore, Manifest, new_version
 from churn.store.interface import Customer, PredictionStore
 from orchestration.cleaning import Cleaner
 from orchestration.expectations import Expectations
 from orchestration.source import Chunk, open_source
+from orchestration.transactions.kind import is_transactions
 from orchestration.validation import CUSTOMER, TARGET, Problems, find_problems
 
 REASONS_SHOWN = 5
@@ -38,6 +40,19 @@ CUSTOMERS_A_BATCH = 5_000
 WRONG_LENGTH = "expected {} fields, as in the header"
 QUARANTINE_SCHEMA = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("row", pa.string())])
 ARROW_TYPES = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_()}
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What is ingested: the file itself, or what was made of its transactions: customers as of a cut-off in `table`,
+    as of `as_of` in `newest`, and lines that could not be read."""
+
+    table: Path
+    newest: Path | None = None
+    as_of: datetime | None = None
+    bad_lines: Iterable[pa.Table] = ()
+    bad_count: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,18 +85,26 @@ def ingest(
     now: datetime,
     token: str,
     maximum_bad_share: float = 0.05,
+    cut_off: date | None = None,
 ) -> Manifest:
     """Publish a file as a new version. `token` is 8 hexadecimal digits for the version's name.
 
+    Of a file of transactions the customers are as of `cut_off`, the latest day that lets them be judged unless given.
     Raises DataError for a file that cannot be used (too many bad rows among the reasons), FolderUnusable when the
     temporary folder is full, or FeatureStoreError.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        features, quarantine = Path(temporary) / FEATURES, Path(temporary) / QUARANTINE
+        folder = Path(temporary)
+        features, quarantine = folder / FEATURES, folder / QUARANTINE
+        newest = None
         try:
-            tally = _convert(path, contract, features, quarantine)
+            with _opened(path, contract, folder, cut_off, maximum_bad_share) as raw:
+                tally = _convert(raw.table, contract, features, quarantine, raw.bad_lines)
+                if raw.newest is not None:
+                    newest = folder / NEWEST
+                    _convert(raw.newest, contract, newest, folder / "unused.parquet", labelled=False)
         except OSError as error:  # those of the source are DataErrors by now
-            raise FolderUnusable(Path(temporary).parent, error) from error
+            raise FolderUnusable(folder.parent, error) from error
         _judge(path, tally, maximum_bad_share)
         manifest = Manifest(
             contract=contract.name,
@@ -89,7 +112,7 @@ def ingest(
             version=new_version(now, token),
             rows=tally.kept,
             churned_rows=tally.churned,
-            quarantined_rows=tally.bad,
+            quarantined_rows=tally.bad + raw.bad_count,
             sha256=file_sha256(features),
             quarantine_sha256=file_sha256(quarantine),
             source=path.name,
@@ -100,10 +123,13 @@ def ingest(
                 "missing": dict(tally.missing),
                 "unknown": dict(tally.unknown),
                 "warnings": tally.warnings,
+                **raw.facts,
             },
+            newest_sha256=file_sha256(newest) if newest else None,
+            newest_as_of=raw.as_of,
         )
         store.ensure_bucket()
-        store.write(manifest, features, quarantine)
+        store.write(manifest, features, quarantine, newest)
     return manifest
 
 
@@ -116,11 +142,13 @@ def put_customers(
 ) -> int:
     """Copy a version's rows into the online view, for callers who ask by id. Safe to repeat.
 
-    The view knows customers by their `pseudonym`, as the log does.
+    The view knows customers by their `pseudonym`, as the log does. Where features come out of transactions, it holds
+    them as of the last of these, not as of the cut-off that a model learns from.
     """
-    as_of = features.manifest(contract.name, version).created_at
+    manifest = features.manifest(contract.name, version)
+    as_of = manifest.newest_as_of or manifest.created_at
     written = 0
-    for part in features.batches(contract.name, version, CUSTOMERS_A_BATCH):
+    for part in features.newest(contract.name, version, CUSTOMERS_A_BATCH):
         fields = frame_records(part, contract.feature_names)
         customers = zip(part[CUSTOMER], fields, strict=True)
         written += store.put_customers(
@@ -129,14 +157,43 @@ def put_customers(
     return written
 
 
-def _convert(path: Path, contract: Contract, features: Path, quarantine: Path) -> Tally:
+@contextlib.contextmanager
+def _opened(
+    path: Path, contract: Contract, folder: Path, cut_off: date | None, maximum_bad_share: float
+) -> Iterator[Raw]:
+    """The file as a table of customers; of transactions, one is made while this is open."""
+    if not is_transactions(path, contract):
+        if cut_off is not None:
+            raise DataError(f"{path}: a cut-off is for a file of transactions; this is a table of customers")
+        yield Raw(path)
+        return
+    from orchestration.transactions.reading import open_ledger  # scikit-learn is slow to import; tables need none
+    from orchestration.transactions.table import bad_lines, make_tables
+
+    with open_ledger(path, contract, folder, maximum_bad_share) as (ledger, lines):
+        tables = make_tables(ledger, lines, contract, folder, cut_off)
+        facts = {"transactions": {**tables.facts, "reasons": dict(lines.reasons.most_common(REASONS_KEPT))}}
+        bad = bad_lines(ledger, QUARANTINE_SCHEMA)
+        yield Raw(tables.learn, tables.newest, tables.as_of, bad, lines.bad, facts)
+
+
+def _convert(
+    path: Path,
+    contract: Contract,
+    features: Path,
+    quarantine: Path,
+    bad_lines: Iterable[pa.Table] = (),
+    labelled: bool = True,
+) -> Tally:
     cleaner, seen, tally = Cleaner(contract), set[str](), Tally()
-    schema, expectations = arrow_schema(contract), Expectations(contract)
+    schema, expectations = arrow_schema(contract, labelled), Expectations(contract)
     with (
         open_source(path, contract) as chunks,
         pq.ParquetWriter(features, schema) as kept_rows,
         pq.ParquetWriter(quarantine, QUARANTINE_SCHEMA) as bad_rows,
     ):
+        for part in bad_lines:
+            bad_rows.write_table(part)
         for chunk in chunks:
             frame, problems, unknown = cleaner.clean(chunk.texts)
             for row, found in find_problems(frame, contract, seen.__contains__).items():
@@ -196,9 +253,9 @@ def _judge(path: Path, tally: Tally, maximum_bad_share: float) -> None:
         raise DataError(f"{path}: all {tally.kept} customers {kind}; a model needs both, so give more data")
 
 
-def arrow_schema(contract: Contract) -> pa.Schema:
+def arrow_schema(contract: Contract, labelled: bool = True) -> pa.Schema:
     fields = [(feature.name, ARROW_TYPES.get(feature.type, pa.string())) for feature in contract.features]
-    return pa.schema([(CUSTOMER, pa.string()), *fields, (TARGET, pa.bool_())])
+    return pa.schema([(CUSTOMER, pa.string()), *fields, *([(TARGET, pa.bool_())] if labelled else [])])
 
 
 def file_sha256(path: Path) -> str:

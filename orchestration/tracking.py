@@ -204,6 +204,10 @@ class Tracker:
 
         return self._patiently(register)
 
+    def measured(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Log what is known of a run's data."""
+        self._patiently(lambda: self._client.log_batch(run_id, metrics=_metrics(metrics)))
+
     def _open(self, contract: Contract, facts: Mapping[str, Any]) -> str:
         mlflow.set_experiment(contract.name)
         experiment_id = self._client.get_experiment_by_name(contract.name).experiment_id

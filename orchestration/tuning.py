@@ -62,6 +62,8 @@ def tune(
     if resumed is not None and resumed.space_sha256 != facts["space_sha256"]:
         raise NothingToResume(f"the space searched by tuning {resumed.run_id} has changed since; begin another")
     with tracker.tuning(data.contract, facts, resumed.run_id if resumed else None) as parent_run_id:
+        if segments := _segments(data.manifest.validation):
+            tracker.measured(parent_run_id, segments)
         known = tracker.outcomes(parent_run_id) if resumed else []
         with open_pool(parent_run_id) as pool:
             outcomes = search(
@@ -97,6 +99,15 @@ def _facts(data: TrainingSet, plan: Plan, families: list[Family]) -> dict[str, A
         "families": ",".join(family.name for family in families),
         "space_sha256": space_sha256(families),
     }
+
+
+def _segments(validation: Mapping[str, Any]) -> dict[str, float]:
+    """How well the customers' segments are told apart, where the features hold any: by each number that was tried."""
+    segments = validation.get("transactions", {}).get("segments")
+    if segments is None:
+        return {}
+    tried = {f"segments_silhouette_{count}": score for count, score in segments["silhouettes"].items()}
+    return {"segments": segments["count"], "segments_silhouette": segments["silhouette"], **tried}
 
 
 def _finish(data: TrainingSet, tracker: Tracker, parent_run_id: str, outcomes: list[Outcome]) -> Tuned:

@@ -35,12 +35,15 @@ FILES = [
 
 
 def columns() -> set[str]:
-    """Every feature, and every column of a raw source."""
+    """Every feature, every column of a raw source, every segment."""
     names: set[str] = set()
     for path in CONTRACTS_FOLDER.glob("*.toml"):
         contract = load_contract(path)
         names |= {*contract.feature_names, *contract.raw_columns.values(), *contract.drop}
         names |= {contract.id_column, contract.target.column}
+        if contract.transactions is not None:
+            names |= {*contract.transactions.columns, *(segment.name for segment in contract.transactions.segments)}
+            names |= {feature.measure.column for feature in contract.features if feature.measure} - {None}
     return names - WORDS
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from churn.prediction import Label, Prediction, Route, Value
+from churn.store.transactions import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,21 @@ class PredictionStore(Protocol):
 
     def customer(self, contract: str, customer_id: str) -> Customer | None:
         """The newest features of a customer, or None."""
+
+    # Transactions, where a contract's customers come out of them.
+    def put_transactions(self, contract: str, transactions: Iterable[Transaction]) -> Saved:
+        """Keep in batches, each durably, exactly once by transaction_id: a load that was cut short is run again."""
+
+    def transactions(
+        self,
+        contract: str,
+        customer_id: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Iterator[Transaction]:
+        """A customer's, or everybody's, with start <= time < end, in order of time; bounded in memory."""
+
+    def count_transactions(self, contract: str) -> int: ...
 
     # Shards: leases and checkpoints, one record a consumer and shard.
     def acquire_shard(

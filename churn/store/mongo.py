@@ -15,6 +15,7 @@ from churn.store.labels import label_in_force
 from churn.store.mongo_database import Document, MongoDatabase
 from churn.store.mongo_labels import forget_labels, keep_labels, labellable, truths_of
 from churn.store.mongo_shards import MongoShards
+from churn.store.mongo_transactions import MongoTransactions
 from churn.store.records import document_text, draw, finite, from_microseconds, microseconds, restored
 
 PAGE = 1_000
@@ -23,7 +24,7 @@ READ_PAGE = 4_000
 IN_ORDER = [("created", 1), ("_id", 1)]
 
 
-class MongoStore(MongoShards):
+class MongoStore(MongoShards, MongoTransactions):
     """`PredictionStore` on a server. `_id` is the prediction's id; `created` is exact in microseconds, where
     `created_at`, a BSON date, is cut to milliseconds for people and for the server's expiry."""
 

@@ -34,6 +34,8 @@ REMEDIES = {
 }
 WINDOW = [(name, 1) for name in ("contract", "created", "_id", "model_run_id", "route", "draw")]
 CUSTOMER = [("contract", 1), ("customer_id", 1), ("created", 1)]
+BY_CUSTOMER = [(name, 1) for name in ("contract", "customer_id", "time", "_id")]
+BY_TIME = [(name, 1) for name in ("contract", "time", "_id")]
 INDEXES = {
     "predictions": [
         IndexModel(WINDOW),
@@ -41,6 +43,7 @@ INDEXES = {
         IndexModel("expires_at", expireAfterSeconds=0),
     ],
     "labels": [IndexModel("expires_at", expireAfterSeconds=0)],
+    "transactions": [IndexModel(BY_CUSTOMER), IndexModel(BY_TIME)],
     "documents": [IndexModel([("kind", 1), ("key", 1)])],
 }
 

@@ -24,6 +24,7 @@ from churn.store.records import (
 from churn.store.sqlite_database import Database
 from churn.store.sqlite_labels import GROUND, HAS_LABEL, JOINED, forget_labels, keep_labels, truth
 from churn.store.sqlite_shards import SqliteShards
+from churn.store.sqlite_transactions import SqliteTransactions
 
 PAGE = 1_000
 PURGE_PAGE = 5_000
@@ -31,8 +32,8 @@ KEEP_AS_PARAMETERS = 900
 """SQLite takes 999 parameters a statement in its older builds."""
 
 
-class SqliteStore(SqliteShards):
-    """`PredictionStore` on a file. Labels and shards have files of their own."""
+class SqliteStore(SqliteShards, SqliteTransactions):
+    """`PredictionStore` on a file. Labels, shards and transactions have files of their own."""
 
     def __init__(self, path: Path, *, timeout_seconds: float = 5.0) -> None:
         self._database = Database(path, timeout_seconds)

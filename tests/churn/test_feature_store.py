@@ -76,7 +76,7 @@ def test_a_version_is_read_back_as_it_was_written(store: FeatureStore, tmp_path:
 def test_a_version_can_be_read_in_parts(store: FeatureStore, tmp_path: Path) -> None:
     version = Version(tmp_path)
     version.write(store)
-    parts = list(store.batches("shop", version.manifest.version, rows=1))
+    parts = list(store.newest("shop", version.manifest.version, rows=1))
 
     assert [part["customer_id"].tolist() for part in parts] == [["1"], ["2"]]
 

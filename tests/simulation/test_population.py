@@ -66,7 +66,7 @@ def test_a_wrong_population_file_names_what_is_wrong(credit_card: Contract, old:
     assert said in problems(credit_card, TEXT.replace(old, new))
 
 
-@pytest.mark.parametrize("name", ["credit_card", "telco", "bank"])
+@pytest.mark.parametrize("name", ["credit_card", "telco", "bank", "retail"])
 def test_every_shipped_contract_has_customers_that_keep_to_it(name: str) -> None:
     contract = load_contract(name)
     population = load_population(contract)

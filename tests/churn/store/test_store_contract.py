@@ -17,6 +17,7 @@ from churn.errors import InvalidInput, LeaseLost
 from churn.prediction import Label, Prediction
 from churn.store import PredictionStore, open_store
 from churn.store.interface import Customer, Labelled, Saved
+from churn.store.transactions import Transaction
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -384,6 +385,46 @@ def test_many_customers_are_taken_from_any_iterable(store: PredictionStore, cont
 
     assert store.put_customers(contract, customers) == 2_300
     assert store.customer(contract, "c-2299") == Customer("c-2299", {"age": 2_299}, NOON)
+
+
+def line(customer_id: str, number: int, time: datetime = NOON, copy: int = 1) -> Transaction:
+    return Transaction(customer_id, time, f"i-{number}", "85123A", 6.0, 2.55, cancelled=number == 3, copy=copy)
+
+
+def test_transactions_are_kept_once_however_often_they_come(store: PredictionStore, contract: str) -> None:
+    lines = [line("c-1", 1), line("c-1", 1, copy=2), line("c-1", 3, NOON + HOUR), line("c-2", 1)]
+
+    assert store.put_transactions(contract, lines[:2]) == Saved(stored=2, repeated=0)
+    assert store.put_transactions(contract, (one for one in [*lines, lines[0]])) == Saved(stored=2, repeated=3)
+    assert store.count_transactions(contract) == 4
+    assert store.count_transactions(f"{contract}_other") == 0
+    assert sorted(store.transactions(contract), key=lambda one: (one.time, one.customer_id, one.copy)) == [
+        lines[0], lines[1], lines[3], lines[2],
+    ]  # fmt: skip
+
+
+def test_transactions_are_read_by_customer_and_by_time(store: PredictionStore, contract: str) -> None:
+    store.put_transactions(
+        contract, [line(f"c-{number % 2}", number, NOON + number * HOUR) for number in reversed(range(6))]
+    )
+
+    def numbers(*where: Any) -> list[str]:
+        return [one.invoice for one in store.transactions(contract, *where)]
+
+    assert numbers() == [f"i-{number}" for number in range(6)]
+    assert numbers("c-1") == ["i-1", "i-3", "i-5"]
+    assert numbers("c-1", NOON + 3 * HOUR) == ["i-3", "i-5"]
+    assert numbers(None, NOON + HOUR, NOON + 3 * HOUR) == ["i-1", "i-2"]
+    assert numbers("c-1", None, NOON + 3 * HOUR) == ["i-1"]
+    assert numbers("c-9") == []
+
+
+def test_many_transactions_of_one_moment_are_all_read(store: PredictionStore, contract: str) -> None:
+    lines = [line(f"c-{number % 7}", number) for number in range(5_500)]
+
+    assert store.put_transactions(contract, lines).stored == 5_500
+    assert {one.transaction_id for one in store.transactions(contract)} == {one.transaction_id for one in lines}
+    assert len(list(store.transactions(contract, "c-0"))) == 786
 
 
 def test_a_free_shard_is_taken_and_another_worker_is_turned_away(store: PredictionStore, contract: str) -> None:
