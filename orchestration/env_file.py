@@ -9,11 +9,16 @@ from pathlib import Path
 
 from churn.errors import ChurnwatchError
 
-RUN_ID_LINE = re.compile(
-    r"^(?P<name>[ \t]*(?:export[ \t]+)?RUN_ID[ \t]*=[ \t]*)"
-    r"(?P<value>\"[^\"\r\n]*\"|'[^'\r\n]*'|[^#\s]*)(?P<rest>[^\r\n]*)",
-    flags=re.MULTILINE,
-)
+
+def _line_of(name: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"^(?P<name>[ \t]*(?:export[ \t]+)?{name}[ \t]*=[ \t]*)"
+        r"(?P<value>\"[^\"\r\n]*\"|'[^'\r\n]*'|[^#\s]*)(?P<rest>[^\r\n]*)",
+        flags=re.MULTILINE,
+    )
+
+
+RUN_ID_LINE = _line_of("RUN_ID")
 
 
 class EnvFileError(ChurnwatchError):
@@ -23,10 +28,10 @@ class EnvFileError(ChurnwatchError):
         super().__init__(f"{path} cannot be edited: {error}; give --write the path of an environment file")
 
 
-def run_id_in(path: Path) -> str:
-    """What RUN_ID is set to; the last line counts, as it does for a shell. Empty when it is not set."""
-    lines = list(RUN_ID_LINE.finditer(_read(path)))
-    return lines[-1]["value"].strip("\"'") if lines else ""
+def value_in(path: Path, name: str) -> str:
+    """What a variable is set to; the last line counts, as it does for a shell. Empty when it is not set."""
+    lines = list(_line_of(name).finditer(_read(path)))
+    return str(lines[-1]["value"]).strip("\"'") if lines else ""
 
 
 def check_writable(path: Path) -> None:

@@ -44,7 +44,7 @@ def add_parsers(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> l
 
     check = parts.add_parser("check-run", help="may this run be deployed? exit code 0 if it may, 3 if not")
     check.add_argument("run_id", metavar="RUN_ID", nargs="?", help="a run or an alias; or give --env-file")
-    check.add_argument("--env-file", type=Path, metavar=".env.cloud", help="take RUN_ID from this file")
+    check.add_argument("--env-file", type=Path, metavar=".env.cloud", help="take RUN_ID and CONTRACT from this file")
     check.set_defaults(run=run_check)
 
     listed = parts.add_parser("releases", help="the contract's models: which is champion, which were promoted")
@@ -88,10 +88,11 @@ def run_rollback(options: argparse.Namespace) -> None:
 
 
 def run_check(options: argparse.Namespace) -> None:
-    contract = load_contract(options.contract)
-    run_id = options.run_id or (env_file.run_id_in(options.env_file) if options.env_file else "")
+    file = options.env_file
+    contract = load_contract((env_file.value_in(file, "CONTRACT") if file else "") or options.contract)
+    run_id = options.run_id or (env_file.value_in(file, "RUN_ID") if file else "")
     if not run_id:
-        where = f"{options.env_file} sets no RUN_ID" if options.env_file else "no RUN_ID was given"
+        where = f"{file} sets no RUN_ID" if file else "no RUN_ID was given"
         raise PromotionRefused(f"{where}; give a run id, or --env-file with a line RUN_ID=...")
     try:
         model = Registry(read(ModelSettings).mlflow_tracking_uri).resolve(run_id, contract.name)

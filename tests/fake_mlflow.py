@@ -19,14 +19,16 @@ class FakeMlflow:
     def __init__(self) -> None:
         self.aliases: dict[str, str] = {}
         self.bundles: dict[str, Bundle] = {}
+        self.tags: dict[str, dict[str, str]] = {}
         self.damaged: dict[tuple[str, str], bytes] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def register(self, bundle: Bundle, alias: str | None = None) -> None:
+    def register(self, bundle: Bundle, alias: str | None = None, tags: dict[str, str] | None = None) -> None:
         self.bundles[bundle.run_id] = bundle
+        self.tags[bundle.run_id] = tags or {}
         if alias is not None:
             self.aliases[alias] = bundle.run_id
 
@@ -48,7 +50,7 @@ class FakeMlflow:
             return (200, json.dumps({"model_version": {"run_id": run_id}}).encode()) if run_id else ABSENT
         if parts.path == "/api/2.0/mlflow/runs/get":
             bundle = self.bundles.get(query["run_id"])
-            return (200, json.dumps(_run(bundle)).encode()) if bundle else ABSENT
+            return (200, json.dumps(_run(bundle, self.tags[bundle.run_id])).encode()) if bundle else ABSENT
         if parts.path.endswith("/artifacts/files"):
             run_id = parts.path.split("/")[-3].removeprefix("m-")
             name = query["artifact_file_path"].rpartition("/")[2]
@@ -73,8 +75,9 @@ class FakeMlflow:
         return Handler
 
 
-def _run(bundle: Bundle) -> dict[str, Any]:
+def _run(bundle: Bundle, more: dict[str, str]) -> dict[str, Any]:
     tags = {
+        **more,
         "churnwatch.model_id": f"m-{bundle.run_id}",
         "churnwatch.bundle_digest": bundle.digest,
         "churnwatch.contract": bundle.contract.name,

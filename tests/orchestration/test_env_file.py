@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.env_file import EnvFileError, check_writable, run_id_in, write_run_id
+from orchestration.env_file import EnvFileError, check_writable, value_in, write_run_id
 
 NEW = "b" * 32
 
@@ -31,7 +31,7 @@ def test_only_the_run_id_changes(tmp_path: Path, before: str, after: str) -> Non
 
     assert write_run_id(path, NEW) is True
     assert path.read_bytes() == after.encode()
-    assert run_id_in(path) == NEW
+    assert value_in(path, "RUN_ID") == NEW
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -53,7 +53,7 @@ def test_the_files_mode_and_a_link_to_it_are_kept(tmp_path: Path) -> None:
 
     assert link.is_symlink()
     assert path.stat().st_mode & 0o777 == 0o640
-    assert run_id_in(path) == NEW
+    assert value_in(path, "RUN_ID") == NEW
 
 
 def test_a_file_that_is_not_there_is_told_before_anything_is_moved(tmp_path: Path) -> None:
@@ -65,4 +65,4 @@ def test_no_run_id_is_empty(tmp_path: Path) -> None:
     path = tmp_path / ".env.cloud"
     path.write_text("WEB_PORT=1\n")
 
-    assert run_id_in(path) == ""
+    assert value_in(path, "RUN_ID") == ""
