@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
@@ -53,9 +54,12 @@ class AnswerPipeline:
         self._persistence = persistence
         self._now = now
 
-    def carry(self, records: Sequence[StreamRecord]) -> None:
+    def prepare(self, records: Sequence[StreamRecord]) -> Callable[[], None]:
+        """Reads the answers; what is returned brings them to the log."""
+        return partial(self._effects, [(record, read_answer(record.data)) for record in records])
+
+    def _effects(self, outcomes: list[Outcome]) -> None:
         """As the other pipeline's: raises TooManyDeadLetters before any effect, or Stopped between two of them."""
-        outcomes = [(record, read_answer(record.data)) for record in records]
         self._limit.admit([isinstance(outcome, Refusal) for _, outcome in outcomes])
         predictions = [outcome for _, outcome in outcomes if isinstance(outcome, Prediction)]
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import signal
 import socket
@@ -27,7 +26,7 @@ from churn.registry import RUN_ID_PATTERN, Registry
 from churn.serving import AliasWatch, ServingModel
 from churn.settings import ModelSettings, PseudonymSettings, StoreSettings, StreamSettings, read
 from churn.store import PredictionStore, open_store
-from stream_service import commands, health
+from stream_service import commands, health, interpreter
 from stream_service.answers import ShippingParts, no_scorer, shipping
 from stream_service.kinesis import Kinesis, connect
 from stream_service.parts import Parts
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
         _dead_letters(settings, asked)
     elif asked.command == "ship":
         _ship(shipping(settings), asked.once)
-    elif asked.start or asked.end:
+    elif asked.start or asked.end or asked.dry_run:  # a rehearsal without its span must not become a real run
         _span(settings, asked)
     else:
         _run(settings, asked.once)
@@ -95,7 +94,7 @@ def _run(settings: StreamSettings, once: bool) -> None:
     parts = Parts(Kinesis(connect()), store, lambda: serving.current.scorer, metrics, AnswerMetrics(registry), board)
     if watch is not None:
         watch.start()
-    _tame_garbage_collection()
+    interpreter.tune()
     _serve(settings, parts, board, registry, once)
 
 
@@ -124,13 +123,6 @@ def _serve(
         server.shutdown()
         parts.store.close()
     log.info("stream_service_stopped", worker=owner)
-
-
-def _tame_garbage_collection() -> None:
-    """A batch makes tens of thousands of small objects without cycles: looking for some costs a fifth of the time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 def _model(registry: CollectorRegistry) -> tuple[ServingModel, AliasWatch | None]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple, Protocol
 
+from churn.bundle import Bundle
 from churn.errors import InvalidInput
 from churn.metrics import AnswerMetrics, StreamMetrics, observe_many
 from churn.prediction import Prediction, answer_json
@@ -29,7 +31,7 @@ class Streams(NamedTuple):
 
 
 class Pipeline:
-    """Carries batches of one shard through their effects. Not shared between threads; its parts are."""
+    """Scores one shard's batches and carries them through their effects. One thread may score while another carries."""
 
     def __init__(
         self,
@@ -57,18 +59,26 @@ class Pipeline:
         self._now = now
 
     def carry(self, records: Sequence[StreamRecord]) -> None:
-        """Every effect of a batch, in their order, each until it succeeds.
+        """Score a batch and carry it through its effects at once."""
+        self.prepare(records)()
+
+    def prepare(self, records: Sequence[StreamRecord]) -> Callable[[], None]:
+        """Scores the batch, by the model in force now; what is returned carries it through its effects."""
+        scorer = self._current_scorer()
+        outcomes = score_batch(scorer, self._streams.input, records, self._longest_bytes)
+        return partial(self._effects, scorer.bundle, outcomes)
+
+    def _effects(self, bundle: Bundle, outcomes: list[Outcome]) -> None:
+        """In their order, each until it succeeds.
 
         Raises TooManyDeadLetters before any effect, or Stopped between two of them; either way the batch must not
         be checkpointed, and its redelivery repeats the same predictions.
         """
-        scorer = self._current_scorer()
-        outcomes = score_batch(scorer, self._streams.input, records, self._longest_bytes)
         self._limit.admit([isinstance(outcome, Refusal) for _, outcome in outcomes])
         outcomes, logged = self._log(outcomes)
         self._publish(outcomes, logged)
-        self._set_aside(scorer, outcomes)
-        self._count(outcomes, scorer)
+        self._set_aside(bundle, outcomes)
+        self._count(outcomes, bundle.run_id)
 
     def _log(self, outcomes: list[Outcome]) -> tuple[list[Outcome], dict[str, Prediction]]:
         """Log what was answered; returns the outcomes, and those predictions of the log that an earlier delivery made.
@@ -108,9 +118,9 @@ class Pipeline:
         put_all(self._kinesis, self._persistence, self._streams.results, entries)
         self._metrics.results.inc(len(entries))
 
-    def _set_aside(self, scorer: Scorer, outcomes: list[Outcome]) -> None:
-        contract = scorer.bundle.contract
-        origin = Origin(self._streams.input, contract.name, contract.hash, scorer.bundle.run_id)
+    def _set_aside(self, bundle: Bundle, outcomes: list[Outcome]) -> None:
+        contract = bundle.contract
+        origin = Origin(self._streams.input, contract.name, contract.hash, bundle.run_id)
         now = self._now()
         refused = [(record, outcome) for record, outcome in outcomes if isinstance(outcome, Refusal)]
         entries = [entry for record, refusal in refused for entry in letters(origin, record, refusal, now)]
@@ -118,8 +128,7 @@ class Pipeline:
         for _, refusal in refused:
             self._metrics.dead_letters.labels(refusal.reason).inc()
 
-    def _count(self, outcomes: list[Outcome], scorer: Scorer) -> None:
-        run_id = scorer.bundle.run_id
+    def _count(self, outcomes: list[Outcome], run_id: str) -> None:
         tally = Counter(o.reason if isinstance(o, Refusal) else "answered" for _, o in outcomes)
         for word, count in tally.items():
             self._answers.predictions.labels("stream", run_id, word).inc(count)
@@ -136,8 +145,9 @@ Outcome = tuple[StreamRecord, Prediction | Refusal]
 class Carrier(Protocol):
     """What a worker hands its batches to."""
 
-    def carry(self, records: Sequence[StreamRecord]) -> None:
-        """Every effect of a batch, or Stopped or TooManyDeadLetters: then it must not be checkpointed."""
+    def prepare(self, records: Sequence[StreamRecord]) -> Callable[[], None]:
+        """Whatever of a batch has no effect. What is returned has them all, each until it succeeds, or raises Stopped
+        or TooManyDeadLetters: then the batch must not be checkpointed."""
 
 
 def put_all(kinesis: Kinesis, persistence: Persistence, stream: str, entries: list[Entry]) -> None:

@@ -12,6 +12,7 @@ from churn.errors import LeaseLost, SettingError, StoreUnavailable, StreamMissin
 from churn.settings import StreamSettings
 from churn.store.interface import Lease, PredictionStore
 from stream_service.backoff import Stopped, StopSignal
+from stream_service.beside import Beside
 from stream_service.kinesis import Kinesis
 from stream_service.leases import Leases, readable
 from stream_service.parts import Parts, streams
@@ -133,6 +134,7 @@ class Service:
             persistence=persistence,
             metrics=parts.metrics,
             health=parts.health.open_shard(shard.shard_id),
+            aside=Beside(f"effects-{shard.shard_id}"),
             batch_records=settings.batch_records,
             batch_seconds=settings.batch_seconds,
             poll_seconds=settings.stream_poll_seconds,
@@ -222,6 +224,7 @@ class ShardThread(threading.Thread):
         try:
             while not (self._stop_signal.requested or self.worker.finished):
                 self._stop_signal.wait(self.worker.step())
+            self.worker.settle()
         except (Stopped, StreamMissing):
             log.info("batch_left_for_redelivery", shard=self.worker.lease.shard_id)
         except Exception as error:  # told to the service, which stops loudly
@@ -229,6 +232,8 @@ class ShardThread(threading.Thread):
                 log.exception("worker_failed", shard=self.worker.lease.shard_id)
             self.failure = error
         finally:
+            self._stop_signal.request(GRACE_SECONDS)  # what is still under way when the reading failed
+            self.worker.close()
             self._ended()
 
 

@@ -24,23 +24,29 @@ def start_stream_tracing() -> None:
     if not tracing.tracing_is_on():
         return
     tracing.start_tracing("stream", tracing.SERVING, {"stream_service.kinesis:Kinesis": ("put",)})
-    tracing.wrap("stream_service.pipeline:Pipeline", "carry", _batch_span)
+    tracing.wrap("stream_service.pipeline:Pipeline", "prepare", _batch_span)
 
 
 def _batch_span(call: Callable[..., Any]) -> Callable[..., Any]:
+    """One span over the scoring and the effects, which may follow on another thread."""
     from opentelemetry import trace
     from opentelemetry.trace import SpanKind
 
     tracer = trace.get_tracer("churnwatch")
 
-    def carry(self: Any, records: Sequence[StreamRecord]) -> None:
-        with tracer.start_as_current_span(
-            "Pipeline.carry", kind=SpanKind.CONSUMER, links=_links(records), record_exception=False
-        ) as span:
-            span.set_attribute(f"{tracing.PREFIX}count", len(records))
-            call(self, records)
+    def prepare(self: Any, records: Sequence[StreamRecord]) -> Callable[[], None]:
+        span = tracer.start_span("Pipeline.carry", kind=SpanKind.CONSUMER, links=_links(records))
+        span.set_attribute(f"{tracing.PREFIX}count", len(records))
+        with trace.use_span(span, record_exception=False):
+            effects = call(self, records)
 
-    return carry
+        def carry() -> None:
+            with trace.use_span(span, end_on_exit=True, record_exception=False):
+                effects()
+
+        return carry
+
+    return prepare
 
 
 def _links(records: Sequence[StreamRecord]) -> list[Any]:

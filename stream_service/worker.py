@@ -1,10 +1,15 @@
-"""One shard, read in batches: read, score, log, publish, and only then checkpoint. At least once, never lost."""
+"""One shard, read in batches: read, score, log, publish, and only then checkpoint. At least once, never lost.
+
+While there is more to read, a batch's effects are carried out beside the reading and scoring of the next one; they
+begin only when the effects of the batch before, its checkpoint the last of them, are done.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -12,6 +17,7 @@ from churn.errors import StreamMissing, StreamUnavailable
 from churn.metrics import StreamMetrics
 from churn.store.interface import Lease, PredictionStore
 from stream_service.backoff import Persistence
+from stream_service.beside import Aside
 from stream_service.health import ShardHealth
 from stream_service.pipeline import Carrier
 from stream_service.reader import ShardReader
@@ -33,6 +39,7 @@ class ShardWorker:
         persistence: Persistence,
         metrics: StreamMetrics,
         health: ShardHealth,
+        aside: Aside,
         batch_records: int,
         batch_seconds: float,
         poll_seconds: float,
@@ -50,6 +57,7 @@ class ShardWorker:
         self._backoff = persistence.backoff()
         self._metrics = metrics
         self._health = health
+        self._aside = aside
         self._batch_records = batch_records
         self._batch_seconds = batch_seconds
         self._poll_seconds = poll_seconds
@@ -57,6 +65,7 @@ class ShardWorker:
         self._monotonic = monotonic
         self._batch: list[StreamRecord] = []
         self._batch_began = 0.0
+        self._oldest_carried: datetime | None = None  # of the batch whose effects are under way
 
     def step(self) -> float:
         """Read once and, when the batch is ripe, carry it through; says in how many seconds to step again.
@@ -78,12 +87,21 @@ class ShardWorker:
         if self._batch and not self._is_ripe(read):
             return self._reader.due_in_seconds()
         if self._batch or read.ended:
-            self._finish_batch(read.ended)
+            self._carry_batch(read)
         self._tell_lag(read)
         at_tip = not read.records and not read.behind_milliseconds
-        if at_tip or (read.records and read.records[-1].arrived_at >= self._began_at):
+        if not self.drained and (at_tip or (read.records and read.records[-1].arrived_at >= self._began_at)):
+            self._aside.finish()
             self.drained = True
         return self._poll_seconds if at_tip else self._reader.due_in_seconds()
+
+    def settle(self) -> None:
+        """Finish the effects under way. Raises what they raise."""
+        self._aside.finish()
+
+    def close(self) -> None:
+        """Wait until no effect is under way; this worker is not used any more."""
+        self._aside.close()
 
     def close_shard(self) -> None:
         """The shard was split or merged."""
@@ -102,20 +120,34 @@ class ShardWorker:
         return (
             read.ended
             or read.behind_milliseconds == 0
-            or len(self._batch) >= self._batch_records
+            or self._is_full()
             or self._monotonic() - self._batch_began >= self._batch_seconds
         )
 
-    def _finish_batch(self, ended: bool) -> None:
-        last = self._batch[-1].sequence_number if self._batch else None
-        if self._batch:
-            self._metrics.batch.observe(len(self._batch))
-            self._pipeline.carry(self._batch)
+    def _is_full(self) -> bool:
+        return len(self._batch) >= self._batch_records
+
+    def _carry_batch(self, read: Read) -> None:
+        """Score the batch, and its effects beside what follows; at the tip of the shard there is nothing to gain."""
+        more = not read.ended and (read.behind_milliseconds > 0 or self._is_full())
+        batch, self._batch = self._batch, []
+        carry = self._pipeline.prepare(batch) if batch else None
+        last = batch[-1].sequence_number if batch else None
+        self._aside.finish()
+        self._oldest_carried = batch[0].arrived_at if batch else None
+        self._aside.start(partial(self._effects, carry, len(batch), last, read.ended))
+        if not more:
+            self._aside.finish()
+
+    def _effects(self, carry: Callable[[], None] | None, count: int, last: str | None, ended: bool) -> None:
+        if carry is not None:
+            self._metrics.batch.observe(count)
+            carry()
         self.lease = self._persistence.until_done(
             "checkpoint", lambda: self._store.checkpoint_shard(self.lease, last, self._now(), finished=ended)
         )
         self._metrics.checkpoint.labels(self.lease.shard_id).set(self._now().timestamp())
-        self._batch = []
+        self._oldest_carried = None
         self._health.moved()
         if ended:
             self.finished = True
@@ -123,7 +155,7 @@ class ShardWorker:
 
     def _tell_lag(self, read: Read) -> None:
         """Of records not yet read, only how far behind the read was is known."""
-        oldest = self._batch[0].arrived_at if self._batch else None
+        oldest = self._oldest_carried or (self._batch[0].arrived_at if self._batch else None)
         if read.behind_milliseconds:
             oldest = oldest or self._now() - timedelta(milliseconds=read.behind_milliseconds)
         self._metrics.behind.labels(self.lease.shard_id).set(read.behind_milliseconds / 1000)

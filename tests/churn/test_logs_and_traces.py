@@ -76,7 +76,7 @@ def test_lines_below_the_level_are_left_out_and_a_wrong_format_is_named(monkeypa
 def test_every_method_that_is_to_be_a_span_exists() -> None:
     groups = [tracing.STORE, tracing.MLFLOW, tracing.FEATURES, tracing.SERVING, observed.SPANNED, TRACKING]
     groups += [{"monitoring.watch:Watch": ("poll",)}, {"reporting.maker:Maker": ("make", "catch_up", "write_index")}]
-    groups += [{"stream_service.kinesis:Kinesis": ("put",), "stream_service.pipeline:Pipeline": ("carry",)}]
+    groups += [{"stream_service.kinesis:Kinesis": ("put",), "stream_service.pipeline:Pipeline": ("prepare",)}]
     groups += [{"web_service.bridge:WSGIBridge": ("answer",)}]
 
     for group in groups:

@@ -18,6 +18,7 @@ from churn.scoring import Scorer
 from churn.settings import StreamSettings
 from churn.store import open_store
 from stream_service.backoff import StopSignal
+from stream_service.beside import Aside
 from stream_service.health import Health
 from stream_service.kinesis import Kinesis
 from stream_service.parts import Parts
@@ -27,6 +28,19 @@ from stream_service.service import Service, consumer_key
 from stream_service.worker import ShardWorker
 from tests.fake_kinesis import FakeKinesisClient
 from tests.fakes import Clock, pseudonym_key, random_customers, records
+
+
+class AtOnce:
+    """Effects on the caller's thread, for tests that go step by step."""
+
+    def start(self, effects: Callable[[], None]) -> None:
+        effects()
+
+    def finish(self) -> None:
+        """Nothing ever runs on."""
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class World:
@@ -72,7 +86,9 @@ class World:
             self.client.put("predictions", f"key-{number}", json.dumps(fields).encode())
         return sent
 
-    def worker(self, shard_number: int = 0, owner: str = "worker-1", **settings: Any) -> ShardWorker:
+    def worker(
+        self, shard_number: int = 0, owner: str = "worker-1", aside: Aside | None = None, **settings: Any
+    ) -> ShardWorker:
         """A worker on one shard, ready to be stepped by hand; its waits are noted, not waited."""
         chosen = self.settings.model_copy(update=settings)
         shard = self.kinesis.shards("predictions")[shard_number]
@@ -94,6 +110,7 @@ class World:
             persistence=persistence,
             metrics=self.parts.metrics,
             health=self.parts.health.open_shard(shard.shard_id),
+            aside=aside or AtOnce(),
             batch_records=chosen.batch_records,
             batch_seconds=chosen.batch_seconds,
             poll_seconds=chosen.stream_poll_seconds,

@@ -97,6 +97,7 @@ def test_a_put_that_is_refused_again_and_again_says_why(world: Any) -> None:
     "arguments",
     [
         ["--from", "2026-01-31T12:00:00Z"],
+        ["--dry-run"],
         ["--from", "2026-01-31T12:00:00Z", "--to", "2026-01-31T12:00:00Z"],
     ],
 )

@@ -186,6 +186,20 @@ def test_latest_means_since_the_first_start_also_after_a_restart(world: Any, mak
     assert world.store.count() == 7
 
 
+def test_a_time_to_start_at_holds_for_a_new_consumer_only(world: Any, make_service: Any) -> None:
+    world.send(10)
+    world.clock.advance(60)
+    middle = world.clock()
+    world.send(7, first=10)
+
+    make_service(start_position=middle.isoformat()).run(once=True)
+    assert world.store.count() == 7
+
+    world.send(5, first=17)
+    make_service("worker-2", start_position="TRIM_HORIZON").run(once=True)
+    assert world.store.count() == 12
+
+
 def test_a_worker_that_was_killed_is_waited_for_and_replaced(world: Any, make_service: Any) -> None:
     """Its leases stand in the store until they expire; `--once` waits for that."""
     consumer = consumer_key(world.kinesis, world.settings)
