@@ -1,8 +1,8 @@
 """A proxy in front of a Kinesis emulator that is as strict and as faulty as AWS on a bad day.
 
-Emulators do not throttle. This enforces five reads a second and shard and 1,000 records a second and shard in, refuses
-single entries of a PutRecords, answers 500, cuts connections before or after the call was carried out, lets iterators
-expire, and can take a stream away for a while.
+Emulators do not throttle. This enforces five reads and 2 MB a second and shard out, 1,000 records and 1 MB a second and
+shard in, refuses single entries of a PutRecords, answers late or 500, cuts connections before or after the call was
+carried out, lets iterators expire, and can take a stream away for a while.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from urllib.parse import urlsplit
 
 READS_A_SECOND = 5
 RECORDS_A_SECOND = 1_000
+BYTES_A_SECOND_OUT = 2_000_000
+BYTES_A_SECOND_IN = 1_000_000
+LONGEST_DELAY_SECONDS = 1.0
 
 
 class _QuietServer(ThreadingHTTPServer):
@@ -31,7 +34,10 @@ class _QuietServer(ThreadingHTTPServer):
 
 
 class KinesisProxy:
-    """Listens on a free port of loopback until `close`. Rates are chances a call; change them while it runs."""
+    """Listens on a free port of loopback until `close`. Rates are chances a call; change them while it runs.
+
+    `asked` holds when each shard (STREAM/SHARD) was asked for records, refused or not.
+    """
 
     def __init__(self, upstream: str, seed: int) -> None:
         self.upstream = urlsplit(upstream)
@@ -41,11 +47,15 @@ class KinesisProxy:
         self.cuts = 0.0
         self.expiries = 0.0
         self.refused_entries = 0.0
+        self.delays = 0.0
         self.away: set[str] = set()
         self.counts: Counter[str] = Counter()
+        self.asked: dict[str, list[float]] = defaultdict(list)
         self._shard_of: dict[str, str] = {}
         self._reads: dict[str, deque[float]] = defaultdict(deque)
+        self._paid_at: dict[str, float] = defaultdict(float)
         self._written: dict[tuple[str, int], deque[tuple[float, int]]] = defaultdict(deque)
+        self._written_bytes: Counter[tuple[str, int]] = Counter()
         self._server = _QuietServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -75,8 +85,12 @@ class KinesisProxy:
         """Which shard an iterator reads."""
         if operation == "GetShardIterator" and "ShardIterator" in answer:
             self._shard_of[answer["ShardIterator"]] = f"{body['StreamName']}/{body['ShardId']}"
-        elif operation == "GetRecords" and answer.get("NextShardIterator"):
-            self._shard_of[answer["NextShardIterator"]] = self._shard_of.get(body["ShardIterator"], "?")
+        elif operation == "GetRecords":
+            shard = self._shard_of.get(body["ShardIterator"], "?")
+            if answer.get("NextShardIterator"):
+                self._shard_of[answer["NextShardIterator"]] = shard
+            size = sum(_size(record) for record in answer.get("Records", []))
+            self._paid_at[shard] = time.monotonic() + size / BYTES_A_SECOND_OUT  # a large read is paid for by a pause
 
     def take_entries(self, body: dict[str, Any]) -> list[bool]:
         """Which entries of a PutRecords are let through."""
@@ -88,10 +102,11 @@ class KinesisProxy:
     def _may_read(self, shard: str) -> bool:
         now = time.monotonic()
         with self.lock:
+            self.asked[shard].append(now)
             recent = self._reads[shard]
             while recent and now - recent[0] >= 1.0:
                 recent.popleft()
-            allowed = len(recent) < READS_A_SECOND
+            allowed = len(recent) < READS_A_SECOND and now >= self._paid_at[shard]
             if allowed:
                 recent.append(now)
         return allowed
@@ -99,14 +114,16 @@ class KinesisProxy:
     def _may_write(self, stream: str, entry: dict[str, Any]) -> bool:
         """By quarters of the key space, which is what four shards of equal size are."""
         quarter = md5(entry["PartitionKey"].encode(), usedforsecurity=False).digest()[0] // 64
-        now = time.monotonic()
+        now, size = time.monotonic(), _size(entry)
         with self.lock:
             recent = self._written[stream, quarter]
             while recent and now - recent[0][0] >= 1.0:
-                recent.popleft()
-            allowed = len(recent) < RECORDS_A_SECOND
+                self._written_bytes[stream, quarter] -= recent.popleft()[1]
+            within = not recent or self._written_bytes[stream, quarter] + size <= BYTES_A_SECOND_IN
+            allowed = len(recent) < RECORDS_A_SECOND and within
             if allowed:
-                recent.append((now, len(base64.b64decode(entry["Data"]))))
+                recent.append((now, size))
+                self._written_bytes[stream, quarter] += size
         return allowed
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -120,6 +137,9 @@ class KinesisProxy:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
                 operation = self.headers["X-Amz-Target"].partition(".")[2]
                 body = json.loads(raw)
+                if proxy.chance(proxy.delays):
+                    proxy.counts["delayed"] += 1
+                    time.sleep(proxy.random.uniform(0.0, LONGEST_DELAY_SECONDS))
                 if (error := proxy.fault(operation, body)) is not None:
                     proxy.counts[error[1]] += 1
                     self.reply(error[0], {"__type": error[1], "message": "as ordered"})
@@ -185,3 +205,8 @@ class KinesisProxy:
                 """Calls are not news."""
 
         return Handler
+
+
+def _size(record: dict[str, Any]) -> int:
+    """As AWS counts: the bytes and the partition key."""
+    return len(base64.b64decode(record["Data"])) + len(record["PartitionKey"].encode())

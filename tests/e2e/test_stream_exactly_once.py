@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -24,16 +23,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from churn.bundle import Bundle, bundle_digest
 from churn.prediction import derived_id
 from churn.pseudonym import pseudonyms
 from churn.store import open_store
 from tests.fakes import pseudonym_key, random_customers, records
+from tests.kinesalite import client_of, kinesalite
 from tests.kinesis_proxy import KinesisProxy
+from tests.services import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 EVENTS = int(os.environ.get("CHAOS_EVENTS", "10000"))
@@ -49,24 +48,16 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def kinesalite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The emulator that is right about resharding."""
-    folder = tmp_path_factory.mktemp("kinesalite")
-    program = shutil.which("kinesalite") or _installed(folder)
-    port = _free_port()
-    arguments = ["--port", str(port), "--createStreamMs", "50", "--updateStreamMs", "50", "--shardLimit", "100"]
-    process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _wait_for(lambda: _listens(port), 30, "kinesalite to listen")
-    yield f"http://127.0.0.1:{port}"
-    process.kill()
-    process.wait()
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with kinesalite(tmp_path_factory.mktemp("kinesalite")) as url:
+        yield url
 
 
 def test_every_event_is_accounted_for_through_kills_pauses_resharding_and_outages(
-    kinesalite: str, tmp_path: Path, bundle: Bundle, bundle_folder: Path
+    emulator: str, tmp_path: Path, bundle: Bundle, bundle_folder: Path
 ) -> None:
     print(f"\nCHAOS_SEED={SEED}: {EVENTS} events, {KILLS} kills, {PAUSES} pauses, {POISON} poison records")
-    chaos = Chaos(kinesalite, tmp_path, bundle, bundle_folder, Random(SEED))
+    chaos = Chaos(emulator, tmp_path, bundle, bundle_folder, Random(SEED))
     try:
         chaos.run()
         chaos.judge()
@@ -96,7 +87,7 @@ class Chaos:
         self.store_url = self._store_url()
         self.store = open_store(self.store_url, timeout_seconds=60)
         self.store.check()
-        self.client = _client(self.emulator)
+        self.client = client_of(self.emulator)
         self.producing = threading.Event()
         self.over = threading.Event()
         self.begun = threading.Semaphore(0)
@@ -121,7 +112,7 @@ class Chaos:
         self._start_worker()
         _wait_for(lambda: self._owners() == 2, 60, "both workers to hold shards")
         self.proxy.server_errors, self.proxy.cuts, self.proxy.expiries = 0.02, 0.02, 0.01
-        self.proxy.refused_entries = 0.02
+        self.proxy.refused_entries, self.proxy.delays = 0.02, 0.02
         plan = self._plan()
         self.harms = len(plan)
         producer.start()
@@ -132,7 +123,7 @@ class Chaos:
         producer.join()
         self.took["events"] = time.monotonic() - began
         _wait_for(self._all_logged, 300, "all events to be logged")
-        _wait_for(lambda: self._owners() == 2, 60, "both workers to be up")
+        _wait_for(self._both_at_work, 60, "both workers to be up")
         for worker in self.workers:
             worker.send_signal(signal.SIGTERM)
         for worker in self.workers:
@@ -217,7 +208,12 @@ class Chaos:
     def _await_progress(self) -> None:
         """Until something more is logged, so that harm is done to workers at work and not to starting ones."""
         before = self.store.count()
-        _wait_for(lambda: self.store.count() > before or before == EVENTS, 90, "progress")
+
+        def progress() -> bool:
+            self._supervise()
+            return self.store.count() > before or before == EVENTS
+
+        _wait_for(progress, 90, "progress")
 
     def _split(self) -> None:
         self.client.split_shard(
@@ -287,7 +283,9 @@ class Chaos:
 
     def _drain(self) -> None:
         """What lies between a result and its checkpoint when the last worker stopped."""
-        self.proxy.server_errors = self.proxy.cuts = self.proxy.expiries = self.proxy.refused_entries = 0.0
+        self.proxy.server_errors = self.proxy.cuts = self.proxy.expiries = self.proxy.refused_entries = (
+            self.proxy.delays
+        ) = 0.0
         last = self._start_worker("--once")
         assert last.wait(120) == 0
 
@@ -301,7 +299,7 @@ class Chaos:
             "AWS_SECRET_ACCESS_KEY": "test",
             "CHURNWATCH_HOME": str(self.folder),
             "BUNDLE_CACHE": str(self.folder / "cache"),
-            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{_free_port()}",
+            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}",
             "RUN_ID": self.bundle.run_id,
             "STORE_URL": self._worker_store_url(),
             "STORE_TIMEOUT_SECONDS": "1",
@@ -341,6 +339,10 @@ class Chaos:
 
     def _owners(self) -> int:
         return len({state.owner for state in self.store.shards(self._consumer()) if state.owner})
+
+    def _both_at_work(self) -> bool:
+        self._supervise()
+        return self._owners() == 2
 
     def _all_logged(self) -> bool:
         self._supervise()
@@ -408,43 +410,6 @@ class Gate:
 
 def _reason(data: bytes) -> str:
     return ("not_json", "not_an_object", "wrong_fields", "too_large")[POISONS.index(data)]
-
-
-def _installed(folder: Path) -> str:
-    """kinesalite by npm, where there is one."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("neither kinesalite nor npm is here: no emulator that can split and merge shards")
-    command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--silent", "kinesalite@3.3.3"]
-    try:
-        installed = subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
-    except subprocess.TimeoutExpired:
-        installed = False
-    if not installed:
-        pytest.skip("npm cannot install kinesalite here: no emulator that can split and merge shards")
-    return str(folder / "node_modules" / ".bin" / "kinesalite")
-
-
-def _client(endpoint: str) -> Any:
-    return boto3.client(
-        "kinesis",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(retries={"max_attempts": 5}),
-    )
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
