@@ -74,7 +74,7 @@ def carry_with(parts: Parts, stream: settings.StreamSettings) -> Carry:
     def carry(records: list[StreamRecord], seconds: float) -> None:
         stop = StopSignal(parts.monotonic)
         stop.request(max(0.0, seconds))
-        parts.pipeline(stream, limit, parts.persistence(stop.pause)).carry(records)
+        parts.pipeline(stream, limit, parts.persistence(stop.pause)).prepare(records)()
 
     return carry
 

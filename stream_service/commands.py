@@ -103,7 +103,7 @@ def carry_span(settings: StreamSettings, parts: Parts, batches: Iterable[Sequenc
     pipeline = parts.pipeline(settings, parts.limit(settings), parts.persistence(StopSignal().pause))
     tally: Counter[str] = Counter()
     for batch in batches:
-        pipeline.carry(batch)
+        pipeline.prepare(batch)()
         tally["records"] += len(batch)
     return tally
 

@@ -58,10 +58,6 @@ class Pipeline:
         self._longest_bytes = longest_bytes
         self._now = now
 
-    def carry(self, records: Sequence[StreamRecord]) -> None:
-        """Score a batch and carry it through its effects at once."""
-        self.prepare(records)()
-
     def prepare(self, records: Sequence[StreamRecord]) -> Callable[[], None]:
         """Scores the batch, by the model in force now; what is returned carries it through its effects."""
         scorer = self._current_scorer()
