@@ -15,7 +15,7 @@ from orchestration.claims import NothingNew, Rules, claim
 from orchestration.promotion import Promoted
 
 if TYPE_CHECKING:
-    from orchestration.training import Tuned
+    from orchestration.tuning import Tuned
 
 
 @dataclass(frozen=True, slots=True)
