@@ -23,6 +23,7 @@ class MongoTransactions:
 
     def put_transactions(self, contract: str, transactions: Iterable[Transaction]) -> Saved:
         """What is there already is left out of the writes: a second load costs little."""
+        self._database.make_indexes("transactions")
         stored = seen = 0
         remaining = iter(transactions)
         while some := list(islice(remaining, PAGE)):

@@ -10,7 +10,7 @@ const CHANGE = ["find", "insert", "update"];
 // What PredictionStore.check() does at a service's start: create indexes that are absent, write and read one document.
 const CHECK = {checks: CHANGE, predictions: ["createIndex"], labels: ["createIndex"], documents: ["createIndex"]};
 const REMOVE = ["remove"];
-const KEPT = ["predictions", "labels", "customer_labels", "customers", "documents", "shards"];
+const KEPT = ["predictions", "labels", "customer_labels", "customers", "transactions", "documents", "shards"];
 const LABEL = {predictions: READ, labels: CHANGE, customer_labels: CHANGE};
 
 const services = {
@@ -21,7 +21,7 @@ const services = {
   report: [CHECK, {predictions: READ, labels: READ, customer_labels: READ, documents: CHANGE}],
   // Promotions and retrainings take their turns by leases, like the shards of a stream.
   train: [CHECK, {predictions: READ, labels: READ, customer_labels: READ, customers: CHANGE, documents: CHANGE},
-    {shards: CHANGE}],
+    {shards: CHANGE, transactions: [...ADD, "createIndex"]}],
   // It copies everything and puts it back: its address is mounted by nothing that stays up.
   backup: KEPT.map((name) => ({[name]: ["find", "insert", ...REMOVE]})).concat({"": ["listCollections"]}),
 };

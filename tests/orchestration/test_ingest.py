@@ -313,6 +313,36 @@ def test_the_published_file_ingests_whole(credit_card: Contract, store: FeatureS
     assert manifest.validation["missing"] == {"education_level": 1519, "marital_status": 749, "income_category": 1112}
 
 
+@pytest.mark.integration
+@pytest.mark.skipif(not DATA.is_dir(), reason="the published data sets are not here")
+def test_telco_means_what_its_file_says(store: FeatureStore) -> None:
+    """The published file as counted by hand: blanks, seniors, customers without internet or a telephone."""
+    manifest = publish(DATA / "WA_Fn-UseC_-Telco-Customer-Churn.csv", load_contract("telco"), store)
+    frame = store.read("telco", manifest.version)
+
+    assert (manifest.rows, manifest.churned_rows, manifest.quarantined_rows) == (7_043, 1_869, 0)
+    assert (manifest.validation["missing"], manifest.validation["unknown"]) == ({"total_charges": 11}, {})
+    assert set(frame.loc[frame["total_charges"].isna(), "tenure"]) == {0}
+    assert frame["senior_citizen"].sum() == 1_142
+    without_internet, without_phone = frame[frame["internet_service"] == "No"], frame[~frame["phone_service"]]
+    assert (len(without_internet), len(without_phone)) == (1_526, 682)
+    for name in ("online_security", "online_backup", "device_protection", "tech_support", "streaming_tv"):
+        assert not without_internet[name].any()
+    assert not without_phone["multiple_lines"].any()
+    assert [(one["judged"], one["broken"]) for one in manifest.validation["warnings"]] == [
+        (7_043, 0), (7_032, 0), (7_032, 13),
+    ]  # fmt: skip
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(not DATA.is_dir(), reason="the published data sets are not here")
+def test_the_published_bank_file_ingests_whole(store: FeatureStore) -> None:
+    manifest = publish(DATA / "Churn_Modelling.csv", load_contract("bank"), store)
+
+    assert (manifest.rows, manifest.churned_rows, manifest.quarantined_rows) == (10_000, 2_037, 0)
+    assert (manifest.validation["missing"], manifest.validation["unknown"]) == ({}, {})
+
+
 def test_what_the_domain_expects_is_counted_and_told(tmp_path: Path) -> None:
     contract = load_contract("telco")
     frame = random_customers(contract, 40)

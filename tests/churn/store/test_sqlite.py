@@ -7,6 +7,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -63,6 +64,19 @@ def test_a_store_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
 
     with pytest.raises(StoreUnavailable, match="version 99"):
         SqliteStore(tmp_path / "store.db").check()
+
+
+def test_a_store_of_an_earlier_release_gets_what_is_new_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    store.save([prediction("a")])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        connection.executescript("DROP TABLE transactions; PRAGMA user_version = 1")
+
+    again = SqliteStore(tmp_path / "store.db")
+
+    assert again.count_transactions("shop") == 0
+    assert again.count() == 1
 
 
 def test_a_store_held_too_long_by_another_says_so_and_works_again_after(tmp_path: Path) -> None:
