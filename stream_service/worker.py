@@ -88,11 +88,11 @@ class ShardWorker:
             return self._reader.due_in_seconds()
         if self._batch or read.ended:
             self._carry_batch(read)
-        self._tell_lag(read)
         at_tip = not read.records and not read.behind_milliseconds
-        if not self.drained and (at_tip or (read.records and read.records[-1].arrived_at >= self._began_at)):
+        if at_tip or (not self.drained and read.records and read.records[-1].arrived_at >= self._began_at):
             self._aside.finish()
             self.drained = True
+        self._tell_lag(read)
         return self._poll_seconds if at_tip else self._reader.due_in_seconds()
 
     def settle(self) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -270,6 +271,37 @@ def test_status_and_health_tell_how_far_it_is_and_sigterm_releases(run: Run) -> 
     assert 'outcome="answered"' in metrics
     assert len(owners) == 1
     assert {row["owner"] for row in _status(run)} == {None}
+
+
+def test_health_fails_while_records_wait_and_nothing_moves_and_says_which_shard(run: Run) -> None:
+    port = _free_port()
+    process = run.start(STREAM_METRICS_PORT=str(port), STREAM_STUCK_SECONDS="2", STORE_TIMEOUT_SECONDS="0.5")
+    events = run.events(60)
+    run.send(events[:10])
+    _wait_for(lambda: run.store.count() == 10, 40, "the first answers")
+
+    def health() -> tuple[int, dict[str, Any]]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    assert health()[0] == 200
+    other = sqlite3.connect(run.folder / "store.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # nobody else can write now
+    run.send(events[10:])
+    _wait_for(lambda: any(shard["stuck"] for shard in health()[1]["shards"].values()), 30, "a shard to be stuck")
+    status, document = health()
+    other.execute("ROLLBACK")
+    other.close()
+
+    assert status == 503
+    assert document["status"] == "stuck"
+    assert max(shard["lag_seconds"] for shard in document["shards"].values()) >= 2
+    _wait_for(lambda: run.store.count() == 60 and health()[0] == 200, 30, "it to go on")
+    process.send_signal(signal.SIGTERM)
+    run.finish(process)
 
 
 def test_a_span_is_rehearsed_without_any_trace(run: Run) -> None:

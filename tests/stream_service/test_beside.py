@@ -99,6 +99,23 @@ def test_when_a_checkpoint_fails_nothing_of_the_next_batch_is_done(
     assert state.sequence_number is None
 
 
+def test_a_failure_is_told_at_the_tip_of_the_shard_though_no_batch_follows(
+    world: Any, watched: tuple[Any, WatchedStore, list[str]]
+) -> None:
+    worker, store, effects = watched
+    worker.drained = True
+    store.gate.set()
+    records = world.client.streams["predictions"][0]["records"]
+    del records[100:]  # one full batch, after which more may follow
+    store.lost = True
+    world.step(worker)
+
+    with pytest.raises(LeaseLost, match="as ordered"):
+        world.step(worker)
+
+    assert effects == ["log", "results", "checkpoint"]
+
+
 def test_settling_waits_for_the_effects_under_way(world: Any, watched: tuple[Any, WatchedStore, list[str]]) -> None:
     worker, store, effects = watched
     world.step(worker)
