@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "churnwatch-e2e"
 PORTS = [
     *("GATEWAY_PORT", "REPORTS_PORT", "WEB_PORT", "STREAM_METRICS_PORT", "MLFLOW_PORT", "PREFECT_PORT"),
-    *("WATCH_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT", "AWS_PORT"),
+    *("WATCH_PORT", "RETRAIN_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT", "AWS_PORT"),
 ]
 BASES = ("python:3.12-slim-bookworm", "mongo:8.0", "postgres:17-alpine", "nginx:1.28-alpine")
 PACE_SECONDS = 0.02
