@@ -161,6 +161,7 @@ class ReportSettings(Settings):
     """Reports."""
 
     report_dir: Path = Field(HOME / "reports", description="Where reports are written; Nginx serves this folder.")
+    reports_url: str = Field("", description="s3://BUCKET/PREFIX to keep reports in S3 instead; none: in REPORT_DIR.")
     evidently_url: str = Field(
         "", description="Where Evidently runs: http://HOST:8085/evidently-jobs of the watch; none: in a process here."
     )

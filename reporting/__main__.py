@@ -23,7 +23,7 @@ from churn.tracing import start_tracing
 from reporting.index import Line, lines
 from reporting.maker import Made, Maker
 from reporting.report import Rules, ask_evidently
-from reporting.shelf import PAGE, Shelf
+from reporting.shelf import PAGE, ReportShelf, Shelf
 from reporting.window import Window, last_hours, make_window, moment
 
 VERBS = ("make", "catch-up", "list", "index", "purge")
@@ -47,7 +47,7 @@ def _work(options: argparse.Namespace) -> None:
         print(msgspec.json.encode({"reports": listed}).decode() if options.json else text or "no such report")
         return
     made = _run(options, maker)
-    index = str(maker.shelf.folder.resolve() / PAGE)
+    index = maker.shelf.address(PAGE)
     if options.json:
         print(msgspec.json.encode({"index": index, "reports": made}).decode())
     else:
@@ -129,12 +129,20 @@ def _maker() -> Maker:
 
     return Maker(
         store=open_store(store.store_url, timeout_seconds=store.store_timeout_seconds),
-        shelf=Shelf(reports.report_dir),
+        shelf=_shelf(reports),
         load_bundle=load,
         now=lambda: datetime.now(UTC),
         rules=rules,
         second_opinion=ask_evidently(rules, ask_elsewhere(url) if (url := reports.evidently_url) else None),
     )
+
+
+def _shelf(reports: ReportSettings) -> ReportShelf:
+    if not reports.reports_url:
+        return Shelf(reports.report_dir)
+    from reporting.bucket import BucketShelf  # boto3 is for those who have a bucket
+
+    return BucketShelf(reports.reports_url)
 
 
 def _nothing(verb: str) -> str:

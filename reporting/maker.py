@@ -15,7 +15,7 @@ from reporting.document import NO_RUN, Report, to_json
 from reporting.index import index_json, index_page
 from reporting.page import summary_page
 from reporting.report import LoadBundle, Rules, SecondOpinionOf, ask_evidently, build_report
-from reporting.shelf import PAGE, TWIN, Shelf
+from reporting.shelf import PAGE, TWIN, ReportShelf
 from reporting.window import DAY, Window, days
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ class Maker:
     """Makes reports from a store onto a shelf."""
 
     store: PredictionStore
-    shelf: Shelf
+    shelf: ReportShelf
     load_bundle: LoadBundle
     now: Callable[[], datetime]
     rules: Rules = field(default_factory=Rules)
@@ -58,7 +58,7 @@ class Maker:
         for labels or predictions that came later. Raises StoreUnavailable or ReportError.
         """
         made = [self._one(window, *pair, again) for pair in self._pairs(window, contract, run)]
-        if any(each.written for each in made) or not (self.shelf.folder / PAGE).is_file():
+        if any(each.written for each in made) or not self.shelf.has_index():
             self.write_index()
         return made
 

@@ -13,9 +13,10 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from churn.errors import ReportError
 from reporting.document import Report, from_json
@@ -27,6 +28,29 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 MAKING, OLD = ".making-", ".old-"
 
 
+class ReportShelf(Protocol):
+    """Where reports lie: a folder (Shelf) or a bucket (reporting/bucket.py). Every method may raise ReportError."""
+
+    def address(self, name: str) -> str:
+        """Where one of its files is, for people."""
+
+    def path(self, contract: str, window: Window, run: str) -> str: ...
+
+    def holds(self, path: str) -> bool: ...
+
+    def has_index(self) -> bool: ...
+
+    def workplace(self) -> AbstractContextManager[Path]: ...
+
+    def publish(self, made: Path, path: str) -> None: ...
+
+    def write(self, name: str, content: bytes) -> None: ...
+
+    def reports(self, contract: str | None = None) -> Iterator[tuple[str, Report]]: ...
+
+    def purge(self, before: datetime) -> list[str]: ...
+
+
 class Shelf:
     """Reports under one folder. Several processes may write to it at once."""
 
@@ -35,7 +59,13 @@ class Shelf:
 
     def path(self, contract: str, window: Window, run: str) -> str:
         """Where a report lies, relative to the folder; unsafe names are replaced by their hash."""
-        return f"{_safe(contract)}/{window.slug}/{_safe(run)}"
+        return report_path(contract, window, run)
+
+    def address(self, name: str) -> str:
+        return str(self.folder.resolve() / name)
+
+    def has_index(self) -> bool:
+        return (self.folder / PAGE).is_file()
 
     def holds(self, path: str) -> bool:
         return (self.folder / path / PAGE).is_file()
@@ -82,7 +112,7 @@ class Shelf:
 
     def reports(self, contract: str | None = None) -> Iterator[tuple[str, Report]]:
         """(path, report) of all that can be read, newest window first, then by contract and run."""
-        twins = self.folder.glob(f"{_safe(contract) if contract else '*'}/*/*/{TWIN}")
+        twins = self.folder.glob(f"{safe_name(contract) if contract else '*'}/*/*/{TWIN}")
         for twin in sorted(twins, key=lambda file: file.parts[-3:], reverse=True):
             try:
                 yield "/".join(twin.parts[-4:-1]), from_json(twin.read_bytes())
@@ -104,7 +134,11 @@ class Shelf:
         return gone
 
 
-def _safe(name: str) -> str:
+def report_path(contract: str, window: Window, run: str) -> str:
+    return f"{safe_name(contract)}/{window.slug}/{safe_name(run)}"
+
+
+def safe_name(name: str) -> str:
     """A name as a folder: no separators, no dots, nothing an address or a shell would read otherwise."""
     if SAFE_NAME.fullmatch(name):
         return name
