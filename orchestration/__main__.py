@@ -13,7 +13,7 @@ from orchestration import commands, export, release_commands, retrain_commands, 
 from orchestration.infer import command as infer
 
 TRACKING = {
-    "orchestration.tracking:Tracker": ("log_candidate", "fetch", "finish"),
+    "orchestration.tracking:Tracker": ("log_candidate", "fetch", "end"),
     "orchestration.releases:Releases": ("log", "tag", "make_champion"),
 }
 """What is a span while traces are on."""

@@ -44,7 +44,8 @@ _encoder = msgspec.json.Encoder()
 
 
 def quicken(client: Any) -> Any:
-    """The same Kinesis client; of a put, only the errors of entries are returned, not their sequence numbers."""
+    """The same Kinesis client. Of a read it returns the records, the next iterator and the lag; of a put, the errors of
+    entries but not their sequence numbers."""
     events = client.meta.events
     events.register("before-parameter-build.kinesis.PutRecords", _set_records_aside)
     events.register("before-call.kinesis.PutRecords", _write_records)

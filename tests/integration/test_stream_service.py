@@ -358,12 +358,12 @@ def test_an_alias_swaps_the_model_between_batches_and_a_damaged_one_is_refused(r
 @pytest.mark.parametrize(
     ("env", "sentence"),
     [
-        ({"RUN_ID": ""}, "stream_service: RUN_ID=: expected an MLflow run id"),
-        ({"RUN_ID": "b" * 32}, "stream_service: MLflow at http://127.0.0.1:"),
-        ({"STORE_URL": "ftp://x"}, "stream_service: STORE_URL=ftp://x: expected sqlite:///PATH or mongodb://"),
-        ({"START_POSITION": "noon"}, "stream_service: START_POSITION=noon: expected TRIM_HORIZON, LATEST or a time"),
-        ({"BATCH_RECORDS": "0"}, "stream_service: BATCH_RECORDS=0: "),
-        ({"AWS_DEFAULT_REGION": ""}, "stream_service: AWS_DEFAULT_REGION=: expected the region of the streams"),
+        ({"RUN_ID": ""}, "error: RUN_ID=: expected an MLflow run id"),
+        ({"RUN_ID": "b" * 32}, "error: MLflow at http://127.0.0.1:"),
+        ({"STORE_URL": "ftp://x"}, "error: STORE_URL=ftp://x: expected sqlite:///PATH or mongodb://"),
+        ({"START_POSITION": "noon"}, "error: START_POSITION=noon: expected TRIM_HORIZON, LATEST or a time"),
+        ({"BATCH_RECORDS": "0"}, "error: BATCH_RECORDS=0: "),
+        ({"AWS_DEFAULT_REGION": ""}, "error: AWS_DEFAULT_REGION=: expected the region of the streams"),
     ],
 )
 def test_what_cannot_start_says_one_clear_sentence(run: Run, env: dict[str, str], sentence: str) -> None:
