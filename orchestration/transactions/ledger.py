@@ -16,7 +16,7 @@ from churn.errors import DataError
 if TYPE_CHECKING:
     import pandas  # loading needs none, and no 45 MB of it
 
-MEMORY_MB = 192
+MEMORY_MB = 128
 """Of DuckDB's own, where customers are measured; what does not fit goes to the folder."""
 MEMORY_TO_READ_MB = 64
 """Enough to read lines and to put them in order."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
@@ -22,6 +23,8 @@ FEWEST = 3
 STARTS = 10
 JUDGED_ROWS = 5_000
 """A silhouette looks at every pair of rows: beyond so many, at a sample."""
+WORKING_MB = 16
+"""It would hold a gigabyte of distances at once."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,9 @@ def fit_segments(customers: pd.DataFrame, names: Sequence[SegmentName], seed: in
     tried = {}
     for count in range(2, most + 1):
         model = KMeans(count, n_init=STARTS, random_state=seed).fit(points)
-        score = silhouette_score(points, model.labels_, sample_size=min(JUDGED_ROWS, len(points)), random_state=seed)
+        with config_context(working_memory=WORKING_MB):
+            rows = min(JUDGED_ROWS, len(points))
+            score = silhouette_score(points, model.labels_, sample_size=rows, random_state=seed)
         tried[count] = (float(score), model.cluster_centers_)
     best = max((count for count in tried if count >= min(FEWEST, len(names))), key=lambda count: tried[count][0])
     centres = tried[best][1]
