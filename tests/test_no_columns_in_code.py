@@ -21,6 +21,9 @@ ROOMS = (
     "simulation",
     "serverless",
     "docker",
+    "benchmarks",
+    "docs",
+    "backup",
 )
 WORDS = {"Contract", "churn", "Churn", "data"}
 """Names of columns that are words of our own too."""

@@ -33,7 +33,7 @@ print(json.dumps(sorted(name for name in sys.modules if name in ("numpy", "boto3
 """
 
 
-@pytest.mark.parametrize("name", ["credit_card", "telco", "bank"])
+@pytest.mark.parametrize("name", ["credit_card", "telco", "bank", "retail"])
 def test_ten_thousand_rows_score_as_the_service_does_without_any_package(name: str, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle", name, rounds=60)
     rows = records(random_customers(bundle.contract, 10_000, seed=7), bundle.contract)
