@@ -105,5 +105,7 @@ def moment(time: datetime) -> str:
 def _answered() -> Iterator[None]:
     try:
         yield
+    except duckdb.InvalidInputException as error:
+        raise DataError(f"the transactions cannot be read: {error}; correct time_format in the contract") from error
     except duckdb.OutOfMemoryException as error:
         raise DataError(f"the transactions do not fit: {error}; free space in the temporary folder") from error

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn.contract import Contract
+from churn.contract import Contract, parse_contract
 from churn.errors import DataError
 from orchestration.transactions import reading
 from orchestration.transactions.kind import is_transactions
 from orchestration.transactions.reading import open_ledger
-from tests.orchestration.transactions.conftest import HEADER, Line, Opened
+from tests.orchestration.transactions.conftest import HEADER, Line, Opened, contract_text
 
 Write = Callable[..., Path]
 
@@ -76,6 +76,16 @@ def test_a_table_with_times_of_its_own_is_read(write: Write, shop: Contract, tmp
 )
 def test_another_header_is_told(write: Write, shop: Contract, tmp_path: Path, header: list[str], said: str) -> None:
     with pytest.raises(DataError, match=said), open_ledger(write([], header), shop, tmp_path, 0.05):
+        pass
+
+
+def test_a_format_of_time_that_is_none_is_told(write: Write, lines: list[Line], tmp_path: Path) -> None:
+    wrong = parse_contract(contract_text().replace("%d.%m.%Y", "%Q"))
+
+    with (
+        pytest.raises(DataError, match=r"Unrecognized format .* correct time_format in the contract"),
+        open_ledger(write(lines), wrong, tmp_path, 0.05),
+    ):
         pass
 
 
