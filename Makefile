@@ -86,6 +86,9 @@ down-docker:  ## Stop everything in Docker; volumes stay
 logs:  ## Follow the logs of Docker's services: make logs [SERVICE=web]
 	@$(COMPOSE) --profile '*' logs --follow --tail 100 $(SERVICE)
 
+certificate-reload:  ## Let the gateway take the certificate that was put into secrets/, answering all the while
+	@$(COMPOSE) exec -T gateway nginx -t -q && $(COMPOSE) exec -T gateway nginx -s reload
+
 key:  ## Make an API key for the HTTP service in Docker, shown once: make key NAME=shop
 	@$(COMPOSE) exec -T web python -m web_service keys add "$(NAME)"
 
@@ -156,5 +159,5 @@ clean:  ## Remove what demo and up have written (.churnwatch); the environment s
 	rm -rf .churnwatch
 
 .PHONY: help setup dashboards demo up secrets up-docker down-docker logs key train simulate report check test-fast test format docs lock clean chaos-stream \
-        bench-docker backup restore backup-docker restore-docker \
+        certificate-reload bench-docker backup restore backup-docker restore-docker \
         bench-scoring bench-http bench-stream bench-drift bench-promotion scorecard promote

@@ -232,6 +232,46 @@ def test_the_gateway_keeps_metrics_inside_and_answers_for_itself_as_the_service_
     assert json.loads(body)["status"] == 413
 
 
+def test_a_new_certificate_is_taken_without_a_restart_and_a_wrong_one_is_not(system: System) -> None:
+    files = [ROOT / "secrets" / name for name in ("gateway_certificate", "gateway_certificate_key")]
+    old = [file.read_text() for file in files]
+
+    def reload() -> int:
+        tested = system.compose("exec", "-T", "gateway", "nginx", "-t", "-q", check=False)
+        return tested.returncode or system.compose("exec", "-T", "gateway", "nginx", "-s", "reload").returncode
+
+    def answers() -> bool:
+        try:
+            return system.request("/health")[0] == 200
+        except OSError:  # a worker with the old one
+            return False
+
+    try:
+        files[1].write_text("no key\n")
+        assert reload() != 0
+        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
+        make += [
+            "-days",
+            "2",
+            "-subj",
+            "/CN=another",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            "/dev/stdout",
+        ]
+        made = subprocess.run(make, capture_output=True, text=True, check=True).stdout
+        files[0].write_text(made[made.index("-----BEGIN CERTIFICATE") :])
+        files[1].write_text(made[: made.index("-----BEGIN CERTIFICATE")])
+        assert reload() == 0
+        wait_until(answers, 30, "an answer under the new certificate")
+    finally:
+        for file, text in zip(files, old, strict=True):
+            file.write_text(text)
+        reload()
+        wait_until(answers, 30, "an answer under the old certificate")
+
+
 def test_reports_are_behind_a_password(system: System) -> None:
     assert system.request("/reports/")[0] == 401
 
