@@ -136,6 +136,9 @@ chaos-stream: setup  ## Kills, pauses, resharding and outages over 100,000 event
 	@CHAOS_EVENTS=100000 CHAOS_KILLS=20 CHAOS_PAUSES=5 CHAOS_OUTAGE_SECONDS=20 \
 	  $(BIN)/python -m pytest -q -s tests/e2e/test_stream_exactly_once.py
 
+bench-tune: setup  ## Tuning beside Optuna and plain hyperopt, what models reach, a Dask cluster (quarter of an hour)
+	@$(BIN)/python -m benchmarks.tune $(if $(DATA),--data "$(DATA)")
+
 bench-promotion: setup  ## The replay of 50,000 logged requests through champion and challenger
 	@$(BIN)/python -m benchmarks.promotion
 
@@ -160,4 +163,4 @@ clean:  ## Remove what demo and up have written (.churnwatch); the environment s
 
 .PHONY: help setup dashboards demo up secrets up-docker down-docker logs key train simulate report check test-fast test format docs lock clean chaos-stream \
         certificate-reload bench-docker backup restore backup-docker restore-docker \
-        bench-scoring bench-http bench-stream bench-drift bench-promotion scorecard promote
+        bench-scoring bench-http bench-stream bench-drift bench-promotion bench-tune scorecard promote

@@ -49,14 +49,14 @@ class RunnerPool:
     comes back as a failed trial."""
 
     def __init__(self, runner: TaskRunner[Any], room: Callable[[], int], assignment: Assignment) -> None:
-        self._runner, self._room, self._assignment = runner, room, assignment
+        self.runner, self._room, self._assignment = runner, room, assignment
 
     def room(self) -> int:
         return self._room()
 
     def submit(self, number: int, family: str, parameters: Mapping[str, Any], best: Outcome | None) -> Future:
         given = {"assignment": self._assignment, "number": number, "family": family, "parameters": dict(parameters)}
-        future = self._runner.submit(trial, {**given, "best": best})
+        future = self.runner.submit(trial, {**given, "best": best})
         return _TaskRun(future, Outcome(number, "failed", family, dict(parameters)))
 
 
@@ -93,7 +93,11 @@ def _dask_runner(cluster: str, workers: int) -> Iterator[Any]:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise SettingError("TUNING_CLUSTER", cluster, f"none, or an installation with [cluster] ({error})") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a worker that dies and comes back is no news
+    # A worker that dies and comes back is no news; workers of this machine read the variable when they start.
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
+    for name in logging.root.manager.loggerDict:
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     if cluster == LOCAL:
         local = {
             "n_workers": workers,

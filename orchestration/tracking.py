@@ -13,6 +13,8 @@ import json
 import logging
 import os
 import re
+import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +36,6 @@ from mlflow.exceptions import MlflowException, RestException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
-import churn
 from churn.bundle import Bundle, load_bundle
 from churn.contract import Contract
 from churn.errors import ChurnwatchError, RegistryUnavailable
@@ -46,6 +47,7 @@ from churn.registry import (
     MODEL_ID_TAG,
     Registry,
 )
+from orchestration.model_code import MODEL_CODE, copy_served_code
 from orchestration.outcome import Outcome, Trial
 from orchestration.tunings import (
     ALIVE_TAG,
@@ -59,6 +61,7 @@ from orchestration.tunings import (
     SIGN_OF_LIFE_SECONDS,
     STATUS_TAG,
     TUNING,
+    WORKER_TAG,
     Interrupted,
     find_interrupted,
     read_outcomes,
@@ -67,7 +70,6 @@ from orchestration.tunings import (
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
-MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 NEEDED = ("mlflow", "msgspec", "numpy", "pandas", "xgboost-cpu")
 """What pyfunc_model.py and the core it loads import; pinned to what is installed."""
 
@@ -110,6 +112,7 @@ class Tracker:
     def begin(self, parent_run_id: str, number: int, family: str, parameters: Mapping[str, Any]) -> str:
         """A nested run for a trial."""
         tags = {PARENT_TAG: parent_run_id, NUMBER_TAG: str(number), PARAMETERS_TAG: json.dumps(dict(parameters))}
+        tags[WORKER_TAG] = f"{socket.gethostname()}:{os.getpid()}"
 
         def create() -> str:
             experiment_id = self._client.get_run(parent_run_id).info.experiment_id
@@ -145,12 +148,12 @@ class Tracker:
         """Log a bundle as the run's model and return the model's id. The digest tag comes last: the seal."""
 
         def log() -> str:
-            with mlflow.start_run(run_id=run_id):
+            with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as code:
                 model_info = mlflow.pyfunc.log_model(
                     name="model",
                     python_model=str(MODEL_CODE),
                     artifacts={"bundle": str(bundle)},
-                    code_paths=[str(Path(churn.__file__).parent)],
+                    code_paths=[str(copy_served_code(Path(code)))],
                     signature=signature(contract),
                     input_example=[dict(record) for record in example],
                     pip_requirements=_requirements(),

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestration.charts import draw_charts
+from orchestration.comparison_page import comparison_page, trials_table
+from orchestration.contenders import contender
+from orchestration.data_report import data_report
 from orchestration.families import HOMES, make_families
 from orchestration.families.family import Family
 from orchestration.outcome import Outcome, Trial
@@ -27,12 +31,13 @@ OpenPool = Callable[[str], AbstractContextManager[Pool]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a tuning is asked for."""
+    """What a tuning is asked for. Without `charts` its page has the table alone."""
 
     trials: int
     families: tuple[str, ...] = tuple(HOMES)
     time_budget_seconds: float | None = None
     show_progress: bool = True
+    charts: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def tune(
     Raises SearchFailed, or RegistryUnavailable when MLflow is gone for too long: the tuning can then be resumed.
     """
     families = list(make_families(plan.families).values())
-    facts = _facts(data, plan, families)
+    facts = facts_of(data, plan, families)
     if resumed is not None and resumed.space_sha256 != facts["space_sha256"]:
         raise NothingToResume(f"the space searched by tuning {resumed.run_id} has changed since; begin another")
     with tracker.tuning(data.contract, facts, resumed.run_id if resumed else None) as parent_run_id:
@@ -70,7 +75,7 @@ def tune(
                 pool, families, plan.trials, data.seed, plan.time_budget_seconds, plan.show_progress, known
             )
         tracker.outcomes(parent_run_id)  # closes what killed workers left open
-        return _finish(data, tracker, parent_run_id, outcomes)
+        return _finish(data, tracker, parent_run_id, outcomes, plan.charts)
 
 
 def in_threads(data: TrainingSet, tracker: Tracker, families: tuple[str, ...], workers: int = 1) -> OpenPool:
@@ -89,7 +94,7 @@ def in_threads(data: TrainingSet, tracker: Tracker, families: tuple[str, ...], w
     return open_pool
 
 
-def _facts(data: TrainingSet, plan: Plan, families: list[Family]) -> dict[str, Any]:
+def facts_of(data: TrainingSet, plan: Plan, families: list[Family]) -> dict[str, Any]:
     return {
         "features_version": data.manifest.version,
         "features_sha256": data.manifest.sha256,
@@ -110,13 +115,13 @@ def _segments(validation: Mapping[str, Any]) -> dict[str, float]:
     return {"segments": segments["count"], "segments_silhouette": segments["silhouette"], **tried}
 
 
-def _finish(data: TrainingSet, tracker: Tracker, parent_run_id: str, outcomes: list[Outcome]) -> Tuned:
+def _finish(data: TrainingSet, tracker: Tracker, parent_run_id: str, outcomes: list[Outcome], charts: bool) -> Tuned:
     finished = [one.trial for one in ranked(outcomes) if one.trial is not None]
     if not finished:
         raise SearchFailed("no trial left a candidate")
     best = finished[0]
     with tempfile.TemporaryDirectory() as folder:
-        test = evaluate(tracker.fetch(best.run_id, data.contract.name, Path(folder)), data)
+        test = _compare(data, tracker, parent_run_id, outcomes, Path(folder), charts)
     version = tracker.register(parent_run_id, data.contract, best, test)
     statuses = [one.status for one in outcomes]
     return Tuned(
@@ -129,3 +134,26 @@ def _finish(data: TrainingSet, tracker: Tracker, parent_run_id: str, outcomes: l
         features_version=data.manifest.version,
         test=test,
     )
+
+
+def _compare(
+    data: TrainingSet, tracker: Tracker, parent_run_id: str, outcomes: list[Outcome], folder: Path, charts: bool
+) -> dict[str, float]:
+    """Log how the candidates stand beside one another; returns the best one's metrics on the test rows."""
+    best_of_family: dict[str, Trial] = {}
+    for one in ranked(outcomes):
+        if one.trial is not None:
+            best_of_family.setdefault(one.family, one.trial)
+    bundles = []
+    for family, trial in best_of_family.items():
+        (folder / family).mkdir()
+        bundles.append(tracker.fetch(trial.run_id, data.contract.name, folder / family))
+    test = evaluate(bundles[0], data)
+    pages = folder / "logged" / "comparison"
+    pages.mkdir(parents=True)
+    drawn = draw_charts(pages, [contender(bundle, data) for bundle in bundles], data) if charts else []
+    (pages / "candidates.html").write_text(comparison_page(data, outcomes, test, drawn), encoding="utf-8")
+    (pages / "data.html").write_text(data_report(data), encoding="utf-8")
+    tracker.log_files(parent_run_id, folder / "logged")
+    tracker.log_table(parent_run_id, trials_table(outcomes), "trials.json")
+    return test

@@ -18,10 +18,11 @@ PARENT_TAG = "mlflow.parentRunId"
 KIND_TAG, TUNING = "churnwatch.kind", "tuning"
 NUMBER_TAG = "churnwatch.trial"
 PARAMETERS_TAG = "churnwatch.parameters"
+WORKER_TAG = "churnwatch.worker"
 OUTCOME_TAG = "churnwatch.outcome"
 STATUS_TAG = "churnwatch.trial_status"
 REASON_TAG = "churnwatch.trial_reason"
-"""Of a trial's run: which point it was given when it began, and how it ended when it did."""
+"""Of a trial's run: which point it was given when it began and by which process, and how it ended when it did."""
 ALIVE_TAG = "churnwatch.alive_at"
 SIGN_OF_LIFE_SECONDS = 10.0
 SILENCE = timedelta(seconds=60)

@@ -11,6 +11,7 @@ import pytest
 
 from churn.bundle import Bundle
 from tests.services import web_service
+from tests.training_servers import Servers, started
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,10 @@ def locked_web(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iter
     key = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
     with web_service(bundle, home, WEB_KEYS="always") as address:
         yield address, key
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """An S3 emulator, a Prefect server and an MLflow server."""
+    with started(tmp_path_factory.mktemp("training")) as servers:
+        yield servers

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
 
@@ -21,79 +17,15 @@ from churn.bundle import Bundle
 from churn.contract import Contract
 from churn.encoder import frame_records
 from churn.errors import BundleRefused
-from churn.feature_store import FeatureStore
 from churn.model_cache import open_model
 from churn.pseudonym import pseudonyms, read_key
 from churn.registry import Registry
 from churn.split import split
 from churn.store import open_store
 from orchestration.families import HOMES
-from simulation.stage import Stage, StageSettings, environment, start_aws, start_mlflow, start_prefect
-from tests.fakes import DATA
+from tests.training_servers import REAL, Servers
 
 pytestmark = pytest.mark.integration
-ROOT = Path(__file__).resolve().parents[2]
-REAL = DATA / "BankChurners.csv"
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-class Servers:
-    """The three servers and the command line that uses them."""
-
-    def __init__(self, folder: Path, stage: Stage) -> None:
-        self.folder, self.stage = folder, stage
-        self.tracking_uri = stage.environment["MLFLOW_TRACKING_URI"]
-
-    def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "orchestration", *arguments],
-            env={**self.stage.environment, **environment},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-
-    def succeed(self, *arguments: str) -> dict[str, Any]:
-        done = self.command(*arguments, "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return dict(json.loads(done.stdout.splitlines()[-1]))
-
-    def data(self) -> Path:
-        """The published file where it is, else simulated customers."""
-        if REAL.is_file():
-            return REAL
-        path = self.folder / "customers.csv"
-        if not path.is_file():
-            command = [sys.executable, "-m", "simulation", "make-data", "--rows", "10000", "--out", str(path)]
-            subprocess.run(command, cwd=ROOT, check=True, timeout=120)
-        return path
-
-    def features(self) -> FeatureStore:
-        names = {"endpoint_url": "AWS_ENDPOINT_URL", "region_name": "AWS_REGION"}
-        names |= {"aws_access_key_id": "AWS_ACCESS_KEY_ID", "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY"}
-        return FeatureStore(
-            "churnwatch", boto3.client("s3", **{k: self.stage.environment[v] for k, v in names.items()})
-        )
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    folder = tmp_path_factory.mktemp("training")
-    ports = StageSettings(aws_port=free_port(), mlflow_port=free_port(), prefect_port=free_port())
-    variables = {**environment(folder, ports, "credit_card"), "STORE_URL": f"sqlite:///{folder / 'store.db'}"}
-    with Stage(folder, {**os.environ, **variables}) as stage:
-        aws, mlflow, prefect = start_aws(stage, ports), start_mlflow(stage, ports), start_prefect(stage, ports)
-        stage.wait_ready(aws, f"http://127.0.0.1:{ports.aws_port}/_ministack/health")
-        stage.wait_ready(mlflow, f"http://127.0.0.1:{ports.mlflow_port}/api/2.0/mlflow/experiments/get?experiment_id=0")
-        stage.wait_ready(prefect, f"http://127.0.0.1:{ports.prefect_port}/api/health")
-        yield Servers(folder, stage)
 
 
 @pytest.fixture(scope="module")

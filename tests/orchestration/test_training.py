@@ -47,7 +47,7 @@ def tracker(tmp_path: Path) -> MemoryTracker:
 
 
 def tuned_with(data: TrainingSet, tracker: MemoryTracker, trials: int, families: tuple[str, ...] = FAST) -> Tuned:
-    plan = Plan(trials, families, show_progress=False)
+    plan = Plan(trials, families, show_progress=False, charts=False)
     return tune(data, tracker, plan, in_threads(data, tracker, families))  # type: ignore[arg-type]  # a double
 
 

@@ -187,7 +187,7 @@ def test_a_resumed_tuning_finds_what_the_whole_one_found(data: TrainingSet, tmp_
     first = tuned_with(data, whole, trials=6, families=chosen)
     tuned_with(data, cut, trials=3, families=chosen)
     interrupted = Interrupted("0" * 32, MANIFEST.version, 7, 3, 6, chosen, str(cut.facts["space_sha256"]))
-    plan = Plan(6, chosen, show_progress=False)
+    plan = Plan(6, chosen, show_progress=False, charts=False)
     again = tune(data, cut, plan, in_threads(data, cut, chosen), interrupted)  # type: ignore[arg-type]  # a double
 
     assert sorted(cut.begun.values()) == list(range(6))

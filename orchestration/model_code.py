@@ -1,0 +1,59 @@
+"""The code that a logged model brings with it: pyfunc_model.py, and of the core what it imports, nothing else.
+
+Each file is an upload of its own to MLflow, so that the whole core would take longer than most fits.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import churn
+
+MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
+CORE = Path(churn.__file__).parent
+
+
+def copy_served_code(folder: Path) -> Path:
+    """Copy the part of the core that serving a bundle needs into `folder`; returns the package's folder there."""
+    for name in served_files():
+        target = folder / CORE.name / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(CORE / name, target)
+    return folder / CORE.name
+
+
+@functools.lru_cache(maxsize=1)
+def served_files() -> tuple[str, ...]:
+    """What pyfunc_model.py imports of the core, and what that imports, as paths in it."""
+    found: set[Path] = {CORE / "__init__.py"}
+    waiting = [MODEL_CODE]
+    while waiting:
+        new = set(_imported(waiting.pop())) - found
+        found |= new
+        waiting += new
+    return tuple(sorted(str(path.relative_to(CORE)) for path in found))
+
+
+def _imported(path: Path) -> Iterator[Path]:
+    """The core's files that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == CORE.name:
+            yield from _files(node.module, [alias.name for alias in node.names])
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == CORE.name:
+                    yield from _files(alias.name, [])
+
+
+def _files(module: str, names: list[str]) -> Iterator[Path]:
+    """A module's file; of a package its own, and those of the modules named."""
+    base = CORE.parent.joinpath(*module.split("."))
+    if base.is_dir():
+        yield base / "__init__.py"
+        yield from (base / f"{name}.py" for name in names if (base / f"{name}.py").is_file())
+    else:
+        yield base.with_suffix(".py")
