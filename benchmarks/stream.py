@@ -46,7 +46,7 @@ def main() -> None:
             model, Path(folder), payloads(10_000, with_events=False), 100_000 if quick else 1_000_000
         )
         with emulator(Path(folder)):
-            report["end_to_end"] = end_to_end(model, Path(folder), payloads(5_000 if quick else 50_000))
+            report["end_to_end"] = end_to_end(model, Path(folder), payloads(10_000 if quick else 100_000))
             report["latency"] = latency(model, Path(folder), payloads(500 * (5 if quick else 20)), rate=500)
     RESULTS.write_text(json.dumps(report, indent=1) + "\n")
 
