@@ -22,6 +22,7 @@ from churn.trees import LEAF, TreeEnsemble
 
 FORMAT, VERSION = "churnwatch-artifact", 1
 EXAMPLES = 10
+LARGEST_DOUBLE = float(np.finfo(np.float64).max)
 Document = dict[str, Any]
 
 
@@ -98,8 +99,10 @@ def _model(bundle: Bundle) -> Document:
 
 
 def _of_trees(trees: TreeEnsemble, link: str) -> Document:
-    names = ("roots", "feature", "threshold", "left", "right", "value")
+    names = ("roots", "feature", "left", "right", "value")
     lists = {name: getattr(trees, name).tolist() for name in names}
+    # A split that only asks whether a value is missing is at infinity, for which JSON has no number.
+    lists["threshold"] = np.clip(trees.threshold, -LARGEST_DOUBLE, LARGEST_DOUBLE).tolist()
     return {
         "kind": "trees",
         "link": link,
