@@ -45,7 +45,7 @@ class _Chunk(NamedTuple):
     """A part of a long list: what became of each record, where the right ones stand, and what they are made from."""
 
     outcomes: list[Any]
-    right: list[int]
+    right: Sequence[int]
     rows: Iterable[Row]
     matrix: NDArray[np.float32]
 
@@ -153,17 +153,19 @@ class Scorer:
     def _encode(self, records: Sequence[Mapping[str, Any]], prediction_ids: Sequence[str | None] | None) -> _Chunk:
         """A record without a proper identity goes by `prepare`, which says all its faults."""
         identities = [self._identity_or_none(fields) for fields in records]
-        outcomes: list[Any] = [
-            identity or self._refusal(fields) for fields, identity in zip(records, identities, strict=True)
-        ]
-        proper = [place for place, identity in enumerate(identities) if identity]
-        columns = self._by_columns.columns([records[place] for place in proper])
+        outcomes: list[Any] = [None] * len(records)
+        proper: Sequence[int] = range(len(records))
+        if None in identities:
+            proper = [place for place in proper if identities[place] is not None]
+            for place in set(range(len(records))).difference(proper):
+                outcomes[place] = self._refusal(records[place])
+        columns = self._by_columns.columns(_chosen(records, proper))
         for number, refusal in columns.wrong.items():
             outcomes[proper[number]] = refusal
-        right = [place for number, place in enumerate(proper) if number not in columns.wrong]
-        ids = [prediction_ids[place] or new_id() if prediction_ids else new_id() for place in right]
-        rows = zip(ids, [identities[place] for place in right], *columns[:4], strict=True)
-        return _Chunk(outcomes, right, rows, columns.matrix)
+        right = [place for place in proper if outcomes[place] is None] if columns.wrong else proper
+        given = _chosen(prediction_ids, right) if prediction_ids else [None] * len(right)
+        ids = [prediction_id or new_id() for prediction_id in given]
+        return _Chunk(outcomes, right, zip(ids, _chosen(identities, right), *columns[:4], strict=True), columns.matrix)
 
     def _named(self, fields: Mapping[str, Any]) -> Mapping[str, Any] | InvalidInput:
         if self._positional is None:
@@ -245,6 +247,11 @@ class Scorer:
         except InvalidInput as error:
             return error.problems
         return ()
+
+
+def _chosen(values: Sequence[Any], places: Sequence[int]) -> Sequence[Any]:
+    """Those at the places, which is mostly all of them."""
+    return values if len(places) == len(values) else [values[place] for place in places]
 
 
 def _ahead(bundle: Bundle, matrix: NDArray[np.float32], is_last: bool) -> Callable[[], Probabilities]:
