@@ -62,6 +62,13 @@ USER 10001:10001
 EXPOSE 8086
 ENTRYPOINT ["python", "-m", "stream_service"]
 
+# The functions on streams, for AWS Lambda: ImageConfig's command names the handler. Lambda's own user runs it.
+FROM stream AS lambda
+COPY serverless serverless
+ENV CHURNWATCH_HOME=/tmp/churnwatch
+ENTRYPOINT ["python", "-m", "serverless.runtime"]
+CMD ["serverless.stream.handler"]
+
 FROM tables AS monitor-libraries
 COPY requirements/monitor.txt requirements/
 # Evidently asks for these, and a comparison never imports them: its server, fake data, models of statistics.

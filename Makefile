@@ -22,6 +22,7 @@ SHIFT ?=
 TO ?= backups/$(shell date -u +%Y%m%dT%H%M%SZ)
 # Which of .env.local and .env.cloud the Docker targets follow.
 env ?= local
+LAMBDA_DIR ?= .churnwatch/lambda
 COMPOSE = docker compose --env-file .env.$(env)
 
 # Beside `make up` its servers are meant, unless others are named.
@@ -88,6 +89,11 @@ logs:  ## Follow the logs of Docker's services: make logs [SERVICE=web]
 
 certificate-reload:  ## Let the gateway take the certificate that was put into secrets/, answering all the while
 	@$(COMPOSE) exec -T gateway nginx -t -q && $(COMPOSE) exec -T gateway nginx -s reload
+
+lambda:  ## Gather the standard-library functions for `sam deploy` (serverless/template.yaml)
+	@rm -rf "$(LAMBDA_DIR)" && mkdir -p "$(LAMBDA_DIR)/serverless"
+	@cp $(filter-out serverless/stream.py serverless/runtime.py,$(wildcard serverless/*.py)) "$(LAMBDA_DIR)/serverless/"
+	@echo "==> $(LAMBDA_DIR)"
 
 key:  ## Make an API key for the HTTP service in Docker, shown once: make key NAME=shop
 	@$(COMPOSE) exec -T web python -m web_service keys add "$(NAME)"
@@ -161,6 +167,6 @@ lock: setup  ## Compile requirements/ anew from pyproject.toml
 clean:  ## Remove what demo and up have written (.churnwatch); the environment stays
 	rm -rf .churnwatch
 
-.PHONY: help setup dashboards demo up secrets up-docker down-docker logs key train simulate report check test-fast test format docs lock clean chaos-stream \
+.PHONY: help setup dashboards demo up secrets up-docker down-docker logs key lambda train simulate report check test-fast test format docs lock clean chaos-stream \
         certificate-reload bench-docker backup restore backup-docker restore-docker \
         bench-scoring bench-http bench-stream bench-drift bench-promotion bench-tune scorecard promote
