@@ -151,6 +151,9 @@ bench-promotion: setup  ## The replay of 50,000 logged requests through champion
 bench-docker: setup  ## CPU and memory of each container at rest and at 200 predictions a second
 	@$(BIN)/python -m benchmarks.docker
 
+bench-serverless: setup  ## The exported artifact under the standard library: cold start, one prediction, memory
+	@$(BIN)/python -m benchmarks.serverless
+
 scorecard: setup  ## Every named shift of the simulation through the HTTP service and the watch
 	@$(BIN)/python -m benchmarks.scorecard
 
@@ -169,4 +172,4 @@ clean:  ## Remove what demo and up have written (.churnwatch); the environment s
 
 .PHONY: help setup dashboards demo up secrets up-docker down-docker logs key lambda train simulate report check test-fast test format docs lock clean chaos-stream \
         certificate-reload bench-docker backup restore backup-docker restore-docker \
-        bench-scoring bench-http bench-stream bench-drift bench-promotion bench-tune scorecard promote
+        bench-scoring bench-http bench-stream bench-drift bench-promotion bench-tune bench-serverless scorecard promote

@@ -15,7 +15,7 @@ import structlog
 
 from churn.bundle import Bundle, load_bundle
 from churn.errors import BundleRefused, FolderUnusable, RegistryUnavailable
-from churn.registry import RUN_ID_PATTERN, RegisteredModel, Registry
+from churn.registry import DIGEST_PATTERN, RUN_ID_PATTERN, RegisteredModel, Registry
 
 log = structlog.get_logger()
 
@@ -47,9 +47,17 @@ def open_resolved(model: RegisteredModel, registry: Registry, cache_folder: Path
             return load_bundle(folder, model.digest)
         except BundleRefused as error:
             log.warning("cached_bundle_refused", model_run_id=model.run_id, reason=error.reason)
-            shutil.rmtree(folder)
+            _remove(folder)
     _fetch(model, registry, folder)
     return load_bundle(folder, model.digest)
+
+
+def _remove(folder: Path) -> None:
+    """A link in the cache is taken away, what it leads to is not."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
 
 
 def _fetch(model: RegisteredModel, registry: Registry, folder: Path) -> None:
@@ -69,7 +77,12 @@ def _fetch(model: RegisteredModel, registry: Registry, folder: Path) -> None:
 def _from_cache(pointer: Path, cache_folder: Path, run_or_alias: str, outage: RegistryUnavailable) -> Bundle:
     if not pointer.is_file():
         raise RegistryUnavailable(f"{outage}; nothing is cached for RUN_ID={run_or_alias}") from outage
-    digest = str(json.loads(pointer.read_bytes())["digest"])
+    try:
+        digest = str(json.loads(pointer.read_bytes())["digest"])
+        if not DIGEST_PATTERN.fullmatch(digest):
+            raise ValueError("its digest is none")
+    except (ValueError, KeyError, TypeError) as error:
+        raise RegistryUnavailable(f"{outage}; and {pointer} is damaged: {error}") from error
     try:
         bundle = load_bundle(cache_folder / "bundles" / digest, digest)
     except BundleRefused as error:

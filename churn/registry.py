@@ -12,15 +12,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
 
 import urllib3
 
 from churn.bundle import MANIFEST
-from churn.errors import BundleRefused, RegistryUnavailable, RunNotFound
+from churn.errors import BundleRefused, RegistryUnavailable, RunNotFound, shown
 
 RUN_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
+DIGEST_PATTERN = re.compile(r"[0-9a-f]{64}")
+"""What MLflow calls a digest becomes the name of a folder: anything else must never be one."""
+FILE_NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+LARGEST_FILE_BYTES = 1 << 29
+"""Of one file of a bundle; those of large models are some tens of megabytes."""
 DIGEST_TAG = "churnwatch.bundle_digest"
 CONTRACT_TAG = "churnwatch.contract"
 CONTRACT_SHA256_TAG = "churnwatch.contract_sha256"
@@ -74,6 +79,11 @@ class RegisteredModel:
         return ""
 
 
+class _Response(NamedTuple):
+    status: int
+    data: bytes
+
+
 class Registry:
     """Asks one MLflow server. Safe to share between threads."""
 
@@ -99,11 +109,16 @@ class Registry:
         run = self._call("mlflow/runs/get", run_id=run_id) if run_id else {}
         tags = {tag["key"]: tag["value"] for tag in run.get("run", {}).get("data", {}).get("tags", ())}
         try:
-            return RegisteredModel(
+            model = RegisteredModel(
                 run_id, tags[MODEL_ID_TAG], tags[DIGEST_TAG], tags[CONTRACT_TAG], tags[CONTRACT_SHA256_TAG], tags
             )
         except KeyError:
             raise RunNotFound(run_or_alias, self.tracking_uri) from None
+        if not DIGEST_PATTERN.fullmatch(model.digest):
+            raise BundleRefused(
+                run_id, f"its digest in MLflow is {shown(model.digest)}: expected 64 hexadecimal digits"
+            )
+        return model
 
     def versions(self, contract: str) -> list[Version]:
         """Every version of the contract's registered model, the newest first. Raises RegistryUnavailable."""
@@ -138,20 +153,26 @@ class Registry:
         if found != model.digest:
             reason = f"{MANIFEST} has sha256 {found[:12]}…, registered was {model.digest[:12]}…; it was altered"
             raise BundleRefused(model.run_id, reason)
-        for name, sha256 in json.loads(manifest)["files"].items():
+        try:
+            files = {str(name): str(sha256) for name, sha256 in json.loads(manifest)["files"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BundleRefused(model.run_id, f"{MANIFEST} cannot be read: {error}") from error
+        for name, sha256 in files.items():
+            if not FILE_NAME_PATTERN.fullmatch(name):
+                raise BundleRefused(model.run_id, f"{shown(name)} in {MANIFEST} is no name of a file of a bundle")
             payload = self._file(model, name)
             found = hashlib.sha256(payload).hexdigest()
-            if found != sha256 or Path(name).name != name:
+            if found != sha256:
                 reason = f"{name} has sha256 {found[:12]}…, expected {sha256[:12]}…; it was altered"
                 raise BundleRefused(model.run_id, reason)
             (folder / name).write_bytes(payload)
         (folder / MANIFEST).write_bytes(manifest)
 
     def _file(self, model: RegisteredModel, name: str) -> bytes:
-        path = f"/ajax-api/2.0/mlflow/logged-models/{model.model_id}/artifacts/files"
+        path = f"/ajax-api/2.0/mlflow/logged-models/{quote(model.model_id, safe='')}/artifacts/files"
         response = self._get(path, {"artifact_file_path": f"{BUNDLE_FOLDER}/{name}"})
         if response.status == 200:
-            return bytes(response.data)
+            return response.data
         if response.status == 404 or b"RESOURCE_DOES_NOT_EXIST" in response.data[:500]:
             raise BundleRefused(model.run_id, f"{name} is gone from {self.tracking_uri} (model {model.model_id})")
         raise self._refused(response)
@@ -169,16 +190,25 @@ class Registry:
             return {}
         raise self._refused(response)
 
-    def _get(self, path: str, query: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _get(self, path: str, query: Mapping[str, str]) -> _Response:
+        """The answer, read no further than a file may be long."""
         try:
-            return self._pool.request("GET", f"{self.tracking_uri}{path}?{urlencode(query)}")
+            url = f"{self.tracking_uri}{path}?{urlencode(query)}"
+            response = self._pool.request("GET", url, preload_content=False)
+            try:
+                data = response.read(LARGEST_FILE_BYTES + 1)
+                if len(data) > LARGEST_FILE_BYTES:
+                    raise ValueError(f"more than {LARGEST_FILE_BYTES:,} bytes at {path}")
+            finally:
+                response.release_conn()
+            return _Response(response.status, data)
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise RegistryUnavailable(
                 f"MLflow at {self.tracking_uri} cannot be reached ({reason}); start it, or set MLFLOW_TRACKING_URI"
             ) from error
 
-    def _refused(self, response: urllib3.BaseHTTPResponse) -> RegistryUnavailable:
+    def _refused(self, response: _Response) -> RegistryUnavailable:
         words = response.data[:200].decode("utf-8", "replace").strip()
         return RegistryUnavailable(
             f"MLflow at {self.tracking_uri} answered {response.status}: {words}; check MLFLOW_TRACKING_URI and the "

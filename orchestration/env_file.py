@@ -13,7 +13,7 @@ from churn.errors import ChurnwatchError
 def _line_of(name: str) -> re.Pattern[str]:
     return re.compile(
         rf"^(?P<name>[ \t]*(?:export[ \t]+)?{name}[ \t]*=[ \t]*)"
-        r"(?P<value>\"[^\"\r\n]*\"|'[^'\r\n]*'|[^#\s]*)(?P<rest>[^\r\n]*)",
+        r"(?P<value>(?:\"[^\"\r\n]*\"|'[^'\r\n]*')(?![^\s#])|[^#\s]*)(?P<rest>[^\r\n]*)",
         flags=re.MULTILINE,
     )
 

@@ -21,7 +21,6 @@ from typing import Any
 import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from openpyxl.utils.exceptions import InvalidFileException
 
 from churn.errors import DataError
 
@@ -31,6 +30,8 @@ Row = tuple[int, list[str]]
 BATCH_ROWS = 10_000
 SEPARATORS = ";\t|"
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+LARGEST_WORKBOOK_BYTES = 2_000_000_000
+"""A ZIP of a few kilobytes may hold far more than memory does."""
 EXCEL, PARQUET = (".xlsx", ".xlsm"), (".parquet", ".pq")
 
 
@@ -70,8 +71,6 @@ def _guarded(path: Path, rows: Iterator[Row]) -> Generator[Row, None, None]:
         ) from error
     except csv.Error as error:
         raise DataError(f"{path}: not a CSV file: {error}") from error
-    except (zipfile.BadZipFile, InvalidFileException, KeyError) as error:
-        raise DataError(f"{path}: not an Excel file: {error}") from error
     except pa.ArrowException as error:
         raise DataError(f"{path}: not a Parquet file: {error}") from error
     except OSError as error:
@@ -97,6 +96,21 @@ def _with_point(field: str) -> str:
 
 def _excel(path: Path) -> Iterator[Row]:
     """The first sheet; cells hold values, formulas' results among them."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            size = sum(member.file_size for member in packed.infolist())
+        if size > LARGEST_WORKBOOK_BYTES:
+            raise DataError(
+                f"{path}: {size:,} bytes once unpacked, more than {LARGEST_WORKBOOK_BYTES:,}; save it as .csv"
+            )
+        yield from _first_sheet(path)
+    except (DataError, OSError):
+        raise
+    except Exception as error:  # openpyxl, and the readers of ZIP and XML below it, raise whatever damage leads them to
+        raise DataError(f"{path}: not an Excel file: {error}") from error
+
+
+def _first_sheet(path: Path) -> Iterator[Row]:
     book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     try:
         sheet = book.worksheets[0]

@@ -94,7 +94,9 @@ class Asked:
         except ValueError:
             document = None
         if response.status not in (200, 422) or not isinstance(document, dict):
-            detail = document.get("detail") if isinstance(document, dict) else response.data[:200]
+            detail = (
+                document.get("detail") if isinstance(document, dict) else response.data[:200].decode("utf-8", "replace")
+            )
             raise NotAnswered(f"{self.url}: status {response.status}: {detail}")
         return document
 

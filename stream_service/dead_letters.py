@@ -42,6 +42,16 @@ class DeadLetter(NamedTuple):
     document: dict[str, Any]
 
 
+class _Part(NamedTuple):
+    """One record of the dead-letter stream."""
+
+    identity: str
+    number: int
+    of: int
+    data: bytes
+    document: dict[str, Any]
+
+
 def letters(origin: Origin, record: StreamRecord, refusal: Refusal, now: datetime) -> list[Entry]:
     """What to put on the dead-letter stream for one record. A redelivery gives the same `dead_letter_id`."""
     identity = derived_id("dead", *record.identity(origin.stream))
@@ -76,17 +86,16 @@ def collect(records: Iterable[StreamRecord]) -> Iterator[DeadLetter]:
     seen: set[str] = set()
     parts: dict[str, dict[int, bytes]] = {}
     for record in records:
-        document = _parse(record.data)
-        if document is None or document["dead_letter_id"] in seen:
+        part = _parse(record.data)
+        if part is None or part.identity in seen:
             continue
-        identity = str(document["dead_letter_id"])
-        held = parts.setdefault(identity, {})
-        held[int(document["part"])] = base64.b64decode(document.pop("data"))
-        if len(held) == int(document["parts"]):
-            seen.add(identity)
-            del parts[identity]
+        held = parts.setdefault(part.identity, {})
+        held[part.number] = part.data
+        if len(held) == part.of:
+            seen.add(part.identity)
+            del parts[part.identity]
             data = b"".join(chunk for _, chunk in sorted(held.items()))
-            yield DeadLetter(identity, str(document["partition_key"]), data, document)
+            yield DeadLetter(part.identity, str(part.document["partition_key"]), data, part.document)
 
 
 class DeadLetterLimit:
@@ -122,10 +131,16 @@ class DeadLetterLimit:
         )
 
 
-def _parse(data: bytes) -> dict[str, Any] | None:
+def _parse(data: bytes) -> _Part | None:
     try:
         document = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        number, of = document["part"], document["parts"]
+        if (
+            type(number) is not int
+            or type(of) is not int
+            or not {"partition_key", "reason", "stream"} <= document.keys()
+        ):
+            return None
+        return _Part(str(document["dead_letter_id"]), number, of, base64.b64decode(document.pop("data")), document)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    needed = {"dead_letter_id", "part", "parts", "data", "partition_key"}
-    return document if isinstance(document, dict) and needed <= document.keys() else None

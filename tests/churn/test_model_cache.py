@@ -115,3 +115,27 @@ def test_a_cache_that_cannot_be_written_is_named(registry: FolderRegistry, tmp_p
 
     with pytest.raises(FolderUnusable, match="cache cannot be used"):
         open_model("champion", "credit_card", registry, tmp_path / "cache")
+
+
+def test_a_link_in_the_cache_is_taken_away_and_not_followed(registry: FolderRegistry, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "bundle.json").write_text("{}")
+    (tmp_path / "cache" / "bundles").mkdir(parents=True)
+    (tmp_path / "cache" / "bundles" / registry.bundle.digest).symlink_to(precious)
+
+    bundle = open_model("champion", "credit_card", registry, tmp_path / "cache")
+
+    assert bundle.digest == registry.bundle.digest
+    assert not bundle.folder.is_symlink()
+    assert (precious / "bundle.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"digest": "../../x"}', '{"digest": 7}', "\udcff"])
+def test_a_damaged_pointer_is_told(content: str, registry: FolderRegistry, tmp_path: Path) -> None:
+    open_model("champion", "credit_card", registry, tmp_path)
+    registry.up = False
+    (tmp_path / "pointers" / "credit_card@champion").write_bytes(content.encode("utf-8", "surrogateescape"))
+
+    with pytest.raises(RegistryUnavailable, match=r"MLflow is down; and .*champion is damaged"):
+        open_model("champion", "credit_card", registry, tmp_path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +15,7 @@ import pytest
 
 from churn.bundle import Bundle
 from churn.errors import BundleRefused, RegistryUnavailable, RunNotFound
+from churn.model_cache import open_model
 from churn.registry import RegisteredModel, Registry
 
 RUN_ID = "a" * 32
@@ -133,4 +136,38 @@ def test_a_file_that_is_gone_is_named(mlflow: tuple[Answers, Registry], model: R
     del mlflow[0].files["golden.json"]
 
     with pytest.raises(BundleRefused, match=r"golden.json is gone from"):
+        mlflow[1].download(model, tmp_path)
+
+
+@pytest.mark.parametrize("digest", ["../../../home", "", "a" * 63, "A" * 64, "/etc"])
+def test_a_digest_that_would_name_another_folder_is_refused(
+    digest: str, mlflow: tuple[Answers, Registry], bundle: Bundle, tmp_path: Path
+) -> None:
+    """Whoever may write tags in MLflow could else have a service delete a folder, as a damaged copy in its cache."""
+    found = tags(bundle)
+    found["run"]["data"]["tags"][1]["value"] = digest  # type: ignore[index]
+    mlflow[0].say("/api/2.0/mlflow/runs/get", 200, found)
+
+    with pytest.raises(BundleRefused, match="expected 64 hexadecimal digits"):
+        open_model(RUN_ID, "credit_card", mlflow[1], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x", "..", "", "a/b", ".hidden", "x\0"])
+def test_a_file_name_that_leads_out_of_the_bundle_is_refused(
+    name: str, mlflow: tuple[Answers, Registry], model: RegisteredModel, tmp_path: Path
+) -> None:
+    manifest = json.dumps({"files": {name: "0" * 64}}).encode()
+    mlflow[0].files["bundle.json"] = manifest
+
+    with pytest.raises(BundleRefused, match="no name of a file of a bundle"):
+        mlflow[1].download(replace(model, digest=hashlib.sha256(manifest).hexdigest()), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_more_is_read_than_a_file_may_hold(
+    mlflow: tuple[Answers, Registry], model: RegisteredModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("churn.registry.LARGEST_FILE_BYTES", 100)
+
+    with pytest.raises(RegistryUnavailable, match="more than 100 bytes"):
         mlflow[1].download(model, tmp_path)
