@@ -29,18 +29,16 @@ from churn.settings import (
 )
 from churn.store import PredictionStore, open_store
 from orchestration import labelled_features, notice, retraining
+from orchestration.alarms import ringing
 from orchestration.claims import RetrainingRefused, Rules
 from orchestration.flows import tune
 from orchestration.gates import Limits
-from orchestration.promotion import Promoted, Request, promote
+from orchestration.promotion import Promoted, promote
 from orchestration.release_commands import open_desk
-from orchestration.retraining import Notice, Steps
+from orchestration.retraining import Notice, Steps, judging
 
 log = structlog.get_logger()
 
-ALARM_KIND = "alarm"
-"""Documents that the watch keeps in the store, one an alarm."""
-LATELY_SECONDS = 86_400.0
 TIMEOUT_SECONDS = 6 * 3_600
 RETRIES = 3
 
@@ -94,17 +92,6 @@ def retrain(
         store.close()
 
 
-def ringing(store: PredictionStore, contract: str, now: datetime) -> list[str]:
-    """The watch's open alarms for runs that answered within a day, oldest first; those of older runs never close."""
-    lately = datetime.fromtimestamp(now.timestamp() - LATELY_SECONDS, UTC)
-    found = []
-    for name, run_id in store.runs(lately, now):
-        if name == contract:
-            documents = store.documents(ALARM_KIND, f"{contract}/{run_id}/", newest_first=False)
-            found += [one["summary"] for one in documents if one["closed_at"] is None]
-    return found
-
-
 @patient
 def publish(contract: Contract) -> Manifest:
     """The log as of now, written as a new version of features."""
@@ -132,7 +119,7 @@ def judge(run_id: str, contract: Contract) -> Promoted:
     limits = Limits(settings.promotion_calibration_error, settings.promotion_latency_seconds)
     desk = open_desk()
     try:
-        request = Request("retrain", "a retrained challenger", settings.promotion_requests, force=False, move=auto)
+        request = judging(auto, settings.promotion_requests)
         return promote(desk.registry.resolve(run_id, contract.name), contract, request, limits, desk)
     finally:
         desk.store.close()

@@ -12,7 +12,7 @@ from churn.errors import ChurnwatchError
 from churn.feature_store import Manifest
 from churn.store import PredictionStore
 from orchestration.claims import NothingNew, Rules, claim
-from orchestration.promotion import Promoted
+from orchestration.promotion import Promoted, Request
 
 if TYPE_CHECKING:
     from orchestration.tuning import Tuned
@@ -72,6 +72,11 @@ def retrain(
             raise
         steps.tell(notice)
     return notice
+
+
+def judging(auto_promote: bool, requests: int) -> Request:
+    """The evidence to ask for. Without `auto_promote` nothing moves; nothing here can force what fails its gates."""
+    return Request("retrain", "a retrained challenger", requests, force=False, move=auto_promote)
 
 
 def _done(contract: str, reason: str, steps: Steps, began: datetime, now: Callable[[], datetime]) -> Notice:

@@ -31,6 +31,7 @@ from orchestration.promotion import (
     rollback,
     turn,
 )
+from orchestration.retraining import judging
 from tests.fakes import Clock, make_bundle, random_customers, records
 
 LIMITS = Limits(calibration_error=0.1, latency_seconds=5.0)
@@ -209,6 +210,37 @@ def test_evidence_alone_moves_nothing(desk: Desk, mlflow: MemoryMlflow, credit_c
 
     assert done.record.outcome == "fit"
     assert (mlflow.aliases, mlflow.tags[GOOD]) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("run_id", "auto_promote", "outcome", "champion"),
+    [(GOOD, False, "fit", WEAK), (GOOD, True, "promoted", GOOD)],
+)
+def test_a_retraining_deploys_only_where_it_may(
+    desk: Desk,
+    mlflow: MemoryMlflow,
+    credit_card: Contract,
+    run_id: str,
+    auto_promote: bool,
+    outcome: str,
+    champion: str,
+) -> None:
+    put(desk, WEAK, credit_card)
+    request = judging(auto_promote, 5_000)
+    done = promote(desk.registry.resolve(run_id, "credit_card"), credit_card, request, LIMITS, desk)
+
+    assert (done.record.outcome, mlflow.aliases[CHAMPION]) == (outcome, champion)
+
+
+@pytest.mark.parametrize(("auto_promote", "outcome"), [(True, "refused"), (False, "unfit")])
+def test_a_retraining_never_deploys_what_fails_a_gate(
+    desk: Desk, mlflow: MemoryMlflow, credit_card: Contract, auto_promote: bool, outcome: str
+) -> None:
+    put(desk, GOOD, credit_card)
+    request = judging(auto_promote, 5_000)
+    done = promote(desk.registry.resolve(WEAK, "credit_card"), credit_card, request, LIMITS, desk)
+
+    assert (done.record.outcome, mlflow.aliases) == (outcome, {CHAMPION: GOOD})
 
 
 def test_an_equal_model_passes(desk: Desk, mlflow: MemoryMlflow, credit_card: Contract) -> None:

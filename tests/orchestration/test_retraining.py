@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +13,15 @@ from typing import Any
 
 import pytest
 
+from churn.bundle import Bundle
 from churn.errors import FeatureStoreUnavailable
+from churn.scoring import Scorer
 from churn.store import PredictionStore, open_store
+from monitoring.alarms import ALARM_KIND, Alarm, Cause
+from orchestration.alarms import ringing
 from orchestration.claims import KIND, NothingNew, RetrainingRefused, Rules, claim, cooling
 from orchestration.retraining import Notice, Steps, retrain
-from tests.fakes import Clock
+from tests.fakes import Clock, random_customers, records
 
 RULES = Rules(cooldown_seconds=86_400, retry_seconds=3_600)
 
@@ -31,9 +37,26 @@ def store(address: str) -> PredictionStore:
 
 
 def opened(address: str) -> PredictionStore:
-    store = open_store(address)
+    store = open_store(address, timeout_seconds=15)  # a busy machine builds indexes slowly
     store.check()
     return store
+
+
+MONGODB = [pytest.param("mongodb", marks=pytest.mark.integration)] if os.environ.get("MONGODB_URI") else []
+
+
+@pytest.fixture(params=["sqlite", *MONGODB])
+def shared(request: pytest.FixtureRequest, address: str) -> Iterator[str]:
+    """The address of a store that several processes would open."""
+    if request.param == "sqlite":
+        yield address
+        return
+    from pymongo import MongoClient
+
+    server, name = os.environ["MONGODB_URI"], f"churnwatch_test_{uuid.uuid4().hex[:8]}"
+    yield f"{server.rstrip('/')}/{name}"
+    with MongoClient[dict[str, Any]](server) as client:
+        client.drop_database(name)
 
 
 class Office:
@@ -81,11 +104,11 @@ def test_it_publishes_tunes_judges_and_tells(store: PredictionStore) -> None:
     )
 
 
-def test_one_drift_does_not_start_ten_trainings_restarts_among_them(address: str) -> None:
+def test_one_drift_does_not_start_ten_trainings_restarts_among_them(shared: str) -> None:
     """Ten triggers over a day, each from a process that has just opened the store."""
     clock, office, refused = Clock(), Office(), []
     for _ in range(10):
-        store = opened(address)
+        store = opened(shared)
         try:
             run(store, office, clock)
         except RetrainingRefused as error:
@@ -100,15 +123,15 @@ def test_one_drift_does_not_start_ten_trainings_restarts_among_them(address: str
         "2026-02-01T12:00:00 UTC; --force does not wait"
     )
     clock.advance(86_400)
-    assert run(opened(address), office, clock).outcome == "fit"
+    assert run(opened(shared), office, clock).outcome == "fit"
 
 
-def test_of_ten_triggers_at_once_one_trains(address: str) -> None:
+def test_of_ten_triggers_at_once_one_trains(shared: str) -> None:
     clock, office = Clock(), Office()
     together, refused = threading.Barrier(10), list[str]()
 
     def trigger() -> None:
-        store = opened(address)
+        store = opened(shared)
         together.wait()
         try:
             run(store, office, clock)
@@ -183,3 +206,20 @@ def test_a_candidate_that_failed_its_gates_is_told_with_the_reasons(store: Predi
 
     assert (notice.outcome, notice.failed_gates) == ("unfit", ("champion",))
     assert notice.sentence.endswith("nothing was changed. champion: it is worse")
+
+
+def test_the_watchs_alarms_are_found_in_the_store(store: PredictionStore, bundle: Bundle) -> None:
+    """As the watch writes them: one rings, one has ended, one is of a run that answers no more."""
+    clock = Clock()
+    fields = records(random_customers(bundle.contract, 1), bundle.contract)
+    store.save(Scorer(bundle, clock).score(fields, "http", ["p1"]))  # type: ignore[arg-type]  # it is valid
+    for run_id, column, closed_at in ((bundle.run_id, "a", None), (bundle.run_id, "b", clock()), ("e" * 32, "c", None)):
+        cause = Cause(f"drift:{column}", column, "drift", "page", f"{column} drifted")
+        alarm = Alarm("credit_card", run_id, cause, clock(), "w1", 2, closed_at)
+        store.put_document(ALARM_KIND, alarm.key, alarm.to_document())
+
+    clock.advance(3_600)
+    assert ringing(store, "credit_card", clock()) == ["a drifted"]
+    assert ringing(store, "other", clock()) == []
+    clock.advance(2 * 86_400)
+    assert ringing(store, "credit_card", clock()) == []
