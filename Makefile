@@ -137,6 +137,7 @@ bench-stream: setup  ## The stream's scoring path and the service end to end
 
 bench-drift: setup  ## False alarms and detection of the drift verdicts, beside Evidently's defaults
 	@$(BIN)/python -m benchmarks.drift
+	@$(BIN)/python -m benchmarks.watch_cost
 
 chaos-stream: setup  ## Kills, pauses, resharding and outages over 100,000 events on the stream (some minutes)
 	@CHAOS_EVENTS=100000 CHAOS_KILLS=20 CHAOS_PAUSES=5 CHAOS_OUTAGE_SECONDS=20 \

@@ -36,7 +36,7 @@ from monitoring.server import StatusServer
 from monitoring.service import WatchService
 from monitoring.status import status_document
 from monitoring.terminal import segments_text, status_text, verdict_text
-from monitoring.truth import PseudonymOf, read_labels
+from monitoring.truth import PseudonymOf, Truth, read_labels
 from monitoring.watch import LoadReference, Watch, WatchRules, count
 from monitoring.windows import CountWindows, TimeWindows, Window, WindowRule
 
@@ -90,9 +90,15 @@ def watch(once: bool) -> int:
 
 def show_status(as_json: bool) -> int:
     """Print what the store says was judged."""
-    watch = _watch(read(WatchSettings), _open_store())
+    store = _open_store()
+    watch = _watch(read(WatchSettings), store)
     watch.remember()
-    document = status_document(watch.runs.values(), _now())
+    runs = list(watch.runs.values())
+    truth = Truth(store, watch.decision)
+    truth.remember(runs)
+    truths = {(run.contract, run.model_run_id): found for run in runs if (found := truth.of(run))}
+    pages = SecondOpinions(store, 0.0, _now, start_job).pages(runs)
+    document = status_document(runs, _now(), pages, truths)
     print(json.dumps(document, indent=1) if as_json else status_text(document, wants_colour(sys.stdout)))
     return 0
 

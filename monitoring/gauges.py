@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import get_args
 
 from churn.drift import MINIMUM_EFFECT, State, WindowVerdict
@@ -16,6 +17,9 @@ from monitoring.watch import RunState
 SECONDS_A_DAY = 86_400.0
 SHORTEST_PACE_SECONDS = 60.0
 """A window by count may be a burst of a moment: its pace says nothing about a day."""
+SHOWN_RUNS = 8
+"""Of each contract: what is served, its challengers, and what was retired lately."""
+LATER = datetime.max.replace(tzinfo=UTC)
 Series = dict[tuple[str, ...], float]
 Extra = Mapping[tuple[str, ...], float]
 """Scores from elsewhere: (contract, model_run_id, feature, method) -> value."""
@@ -45,6 +49,15 @@ def show(
     collected[metrics.drift_score].update(extra_scores or {})
     for gauge, series in collected.items():
         gauge.show(series)
+
+
+def newest_runs(runs: Iterable[RunState], most: int = SHOWN_RUNS) -> list[RunState]:
+    """Of each contract the runs to show: those without a judged window yet, then those judged last. A store may hold
+    a run a day for years, and each has some 1,500 series."""
+    shown: dict[str, list[RunState]] = {}
+    for run in sorted(runs, key=lambda run: run.latest.window.end if run.latest else LATER, reverse=True):
+        shown.setdefault(run.contract, []).append(run)
+    return [run for runs_of_contract in shown.values() for run in runs_of_contract[:most]]
 
 
 def current_state(run: RunState) -> State:

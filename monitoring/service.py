@@ -103,7 +103,7 @@ class WatchService:
             profile = self._watch.profile(window.window)
             if profile is not None:
                 gauges.count_bins(self.metrics, window, profile)
-        runs = list(self._watch.runs.values())
+        runs = gauges.newest_runs(self._watch.runs.values())
         scores: gauges.Series = {}
         if self._opinions is not None:
             self._opinions.consider(runs, judged)
@@ -111,7 +111,9 @@ class WatchService:
         self._truth.look(runs)
         truths = {(run.contract, run.model_run_id): truth for run in runs if (truth := self._truth.of(run))}
         gauges.show(self.metrics, runs, scores, truths)
-        gauges.show_reference_bins(self.metrics, self._watch.profiles())
+        shown = {(run.contract, run.model_run_id) for run in runs}
+        profiles = {key: profile for key, profile in self._watch.profiles().items() if key in shown}
+        gauges.show_reference_bins(self.metrics, profiles)
         pages = self._opinions.pages(runs) if self._opinions else {}
         self._status = status_document(runs, self._now(), pages, truths)
         self._well_at, self._trouble = self._now(), ""

@@ -12,6 +12,7 @@ from churn.segments import Segment
 BARS = "▁▂▃▄▅▆▇█"
 RED, GREEN, DIM, BOLD = "31", "32", "2", "1"
 SHOWN_COLUMNS = 8
+SHOWN_FIGURES = ("auc", "recall", "precision")
 
 
 def status_text(document: dict[str, Any], colour: bool) -> str:
@@ -64,6 +65,7 @@ def _run(run: dict[str, Any], colour: bool) -> str:
     lines += [_paint(f"  ▲ {alarm['severity']}: {alarm['summary']}", RED, colour) for alarm in run["alarms"]]
     if not run["alarms"]:
         lines.append(_paint("  nothing rings", DIM, colour))
+    lines += _performance(run["performance"], colour)
     for column in run["columns"][:SHOWN_COLUMNS]:
         bad = column["drifted"] or column["problem"]
         line = (
@@ -72,6 +74,27 @@ def _run(run: dict[str, Any], colour: bool) -> str:
         )
         lines.append(_paint(line, RED, colour) if bad else line)
     return "\n".join(lines)
+
+
+def _performance(performance: dict[str, Any], colour: bool) -> list[str]:
+    lines = []
+    for kind in ("estimated", "realised"):
+        if found := performance[kind]:
+            figures = [
+                f"{name} {found['figures'][name]['value']:.3f} ({found['figures'][name]['low']:.3f} to "
+                f"{found['figures'][name]['high']:.3f})"
+                for name in SHOWN_FIGURES
+                if name in found["figures"]
+            ]
+            note = f"{found['coverage']:.0%} labelled" if kind == "realised" else "blind to concept drift"
+            lines.append(f"  {kind}: {', '.join(figures) or found['reason']}; {note}")
+    if (joint := performance["joint"]) and joint["drifted"]:
+        among = ", ".join(joint["columns"])
+        lines.append(_paint(f"  ▲ features go together otherwise, most in {among}", RED, colour))
+    if concept := performance["concept_drift"]:
+        rose = f"{concept['error_before']:.1%} to {concept['error_after']:.1%}"
+        lines.append(_paint(f"  ▲ concept drift: wrong decisions rose from {rose}", RED, colour))
+    return lines
 
 
 def _state(state: str, colour: bool) -> str:

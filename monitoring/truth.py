@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from monitoring.watch import RunState
 from monitoring.windows import Position
 
 PERFORMANCE_KIND = "performance"
+CONCEPT_KIND = "concept"
 WINDOWS_A_POLL = 5
 """Judged windows whose labels are looked at again in one poll, in turn."""
 ROWS_A_POLL = 100_000
@@ -79,6 +80,19 @@ class Truth:
             changed = [self._restate(judged) for judged in some]
             if any(changed) or key not in self._concepts:
                 self._concepts[key] = self._concept(windows)
+                self._keep_concept(key)
+
+    def remember(self, runs: Iterable[RunState]) -> None:
+        """Learn what an earlier look left in the store, without reading labels. Raises StoreUnavailable."""
+        for run in runs:
+            key = (run.contract, run.model_run_id)
+            for judged in reversed(run.recent[-WINDOWS_LOOKED_AFTER:]):
+                kept = self._store.document(PERFORMANCE_KIND, judged.window.key)
+                if kept is not None:
+                    self._known[judged.window.key] = Performance.from_json(kept)
+                    break
+            kept = self._store.document(CONCEPT_KIND, "/".join(key))
+            self._concepts[key] = ConceptShift(**kept["shift"]) if kept and kept["shift"] else None
 
     def of(self, run: RunState) -> RunTruth | None:
         """The newest window of a run whose labels give figures; None while there is none."""
@@ -98,6 +112,11 @@ class Truth:
         self._known[key] = performance
         self._store.put_document(PERFORMANCE_KIND, key, {"key": key} | performance.to_json(), replace=True)
         return True
+
+    def _keep_concept(self, run: Run) -> None:
+        key, shift = "/".join(run), self._concepts[run]
+        document = {"key": key, "shift": asdict(shift) if shift else None}
+        self._store.put_document(CONCEPT_KIND, key, document, replace=True)
 
     def _concept(self, windows: list[Judged]) -> ConceptShift | None:
         errors: list[bool] = []

@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 BATCH_ROWS = 1_000
 JOINT_SAMPLE_ROWS = 5_000
+CLOCK_SECONDS = 60.0
+"""A window that ends so much after now was judged by, or filled from, a clock that has jumped."""
 RESTATED_WINDOWS = 24
 """Newest windows of a run in which late records are looked for."""
 REMEMBERED_WINDOWS = 200
@@ -98,6 +100,7 @@ class Watch:
             state = self._state(contract, run)
             judged += list(self._judge_closed(state))
             self._restate_one(state)
+            self._look_at_clock(state)
             state.still_open = self._rule.still_open(self.store, contract, run, state.latest, self._now())
         self._look_for_silence()
         return judged
@@ -260,6 +263,14 @@ class Watch:
                 self._out_of_reach.add(key)
                 log.warning("bundle_out_of_reach", contract=contract, model_run_id=run, reason=str(error))
         return self._references.get(key)
+
+    def _look_at_clock(self, state: RunState) -> None:
+        """Until the clock is past the newest window again, no window can close: say so, rather than be quiet."""
+        end, now = state.latest.window.end if state.latest else self._now(), self._now()
+        if (end - now).total_seconds() > CLOCK_SECONDS:
+            state.pending = (
+                f"the newest window ends at {end:%H:%M:%S} UTC, after now, {now:%H:%M:%S}: a clock has jumped"
+            )
 
     def _look_for_silence(self) -> None:
         """A contract whose newest run has had no prediction for too long is stale; older runs are merely retired."""

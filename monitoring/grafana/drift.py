@@ -30,7 +30,7 @@ STATES = {
     "2": ("stale: no predictions", RED),
     "3": ("broken", RED),
 }
-VERDICTS = {"0": ("as the reference", "transparent"), "1": ("drifted", AMBER), "2": ("bad input", RED)}
+VERDICTS = {"0": ("as the reference", "super-light-green"), "1": ("drifted", AMBER), "2": ("bad input", RED)}
 ODD = {"unknown": "unknown", "invalid": "impossible", "out_of_range": "out of range"}
 """Shares of odd values, as metrics and in words. Of impossible ones none is allowed."""
 PSI_STEPS = ((None, GREEN), (0.1, AMBER), (0.25, RED))

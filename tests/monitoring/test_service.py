@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from churn.errors import SettingError, StoreUnavailable
+from monitoring.gauges import SHOWN_RUNS
 from monitoring.page import render, sparkline
 from monitoring.server import StatusServer
 from monitoring.service import WatchService
@@ -86,6 +87,23 @@ def test_a_run_that_is_no_longer_watched_leaves_no_gauge_behind(service: WatchSe
     )
 
 
+def test_of_many_runs_the_newest_are_shown_and_a_run_has_a_bounded_number_of_series(
+    scene: Any, service: WatchService, registry: CollectorRegistry
+) -> None:
+    runs = [f"{number:032x}" for number in range(SHOWN_RUNS + 2)]
+    for run in runs:
+        scene.send(200, run=run, seconds_apart=0.01)
+    scene.clock.advance(10)
+    service.poll()
+    metrics = [metric for metric in registry.collect() if metric.name != "churnwatch_windows_judged"]
+    shown = {s.labels["model_run_id"] for m in metrics if m.type == "gauge" for s in m.samples if "feature" in s.labels}
+    series = sum(s.labels.get("model_run_id") == runs[-1] for m in metrics for s in m.samples)
+
+    assert shown == set(runs[2:])
+    assert {run["model_run_id"] for run in service.status()["runs"]} == shown
+    assert series < 2_000
+
+
 def test_every_address_answers(scene: Any, service: WatchService, address: str, changes: Any) -> None:
     scene.send(400, changes["shift"])
     scene.clock.advance(10)
@@ -119,7 +137,8 @@ def test_the_terminal_names_what_rings_first(scene: Any, service: WatchService, 
     assert lines[0] == f"credit_card {RUN}"
     assert lines[2] == "  0 of 200 predictions in the open window"
     assert lines[4].startswith("  ▲ page: total_trans_amt: 3")
-    assert lines[5].startswith("  ▲ total_trans_amt ")
+    assert lines[5].startswith("  estimated: auc 0.")
+    assert lines[6].startswith("  ▲ total_trans_amt ")
 
 
 def test_what_came_from_outside_is_escaped_on_the_page(service: WatchService) -> None:

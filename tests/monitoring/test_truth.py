@@ -120,6 +120,24 @@ def test_rising_errors_are_concept_drift_which_no_estimate_sees(scene: Any) -> N
     assert registry.get_sample_value("churnwatch_estimate_error", {**labels, "metric": "auc"}) == estimate - true
 
 
+def test_whoever_only_asks_learns_the_figures_and_the_change_from_the_store(scene: Any) -> None:
+    calm, wild = scene.send(1_000, seconds_apart=0.1), scene.send(1_000, seconds_apart=0.1)
+    scene.clock.advance(10)
+    watch = scene.watch()
+    label(scene, calm)
+    label(scene, wild, wrong=0.4)
+    looked = polled(scene, watch)
+    looked.look(watch.runs.values())
+    asker = scene.watch()
+    asker.remember()
+    remembered = Truth(scene.store, asker.decision)
+    remembered.remember(asker.runs.values())
+    run = watch.runs["credit_card", RUN]
+
+    assert remembered.of(asker.runs["credit_card", RUN]) == looked.of(run)
+    assert looked.of(run).concept.worse
+
+
 def unasked(contract: str) -> Callable[[str], str]:
     raise AssertionError("labels by prediction id need no pseudonym")
 

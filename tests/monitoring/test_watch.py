@@ -263,14 +263,36 @@ def test_a_clock_that_jumps_back_judges_nothing_twice_and_goes_on(scene: Any) ->
     before = [j.window.number for j in watch.poll()]
     scene.clock.advance(-3_600)
     during = watch.poll()
+    told = current_state(watch.runs["credit_card", RUN]), current_reason(watch.runs["credit_card", RUN])
     scene.clock.advance(3_600)
     scene.send(100)
     scene.clock.advance(100)
     after = [j.window.number for j in watch.poll()]
 
     assert during == []
+    assert told == ("broken", "the newest window ends at 12:05:00 UTC, after now, 11:05:00: a clock has jumped")
+    assert current_state(watch.runs["credit_card", RUN]) != "broken"
     assert len({*before, *after}) == len(before) + len(after)
     assert min(after) > max(before)
+
+
+def test_a_clock_that_jumps_ahead_is_told_as_silence_and_what_comes_after_is_judged(scene: Any) -> None:
+    scene.rule = TimeWindows(100.0, 0.0)
+    scene.send(150)
+    watch = scene.watch()
+    first = watch.poll()
+    scene.clock.advance(7_200)
+    ahead = watch.poll()
+    told = current_reason(watch.runs["credit_card", RUN])
+    scene.clock.advance(-7_200)
+    scene.send(150)
+    late = [judged for _ in range(4) for judged in watch.poll()]
+    rows = [document["rows"] for document in scene.store.documents("verdict", newest_first=False)]
+
+    assert [j.verdict.rows for j in first + ahead + late] == [99, 51, 100]
+    assert told == "no predictions for 60 minutes"
+    assert rows == [99, 100, 100]
+    assert current_state(watch.runs["credit_card", RUN]) == "ok"
 
 
 def test_the_open_window_says_how_far_it_is(scene: Any) -> None:
