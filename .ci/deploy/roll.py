@@ -89,14 +89,16 @@ def deploy(text: str, hosts: Sequence[str], servers: Servers) -> int:
             servers.run(host, "apply", given=text)
             servers.run(host, "smoke", run_id)
     except (StepFailed, KeyboardInterrupt) as error:
-        print(f"failed: {error or 'cancelled'}; taking it back from {', '.join(touched)}", file=sys.stderr)
+        print(f"failed: {str(error) or 'cancelled'}; taking it back from {', '.join(touched)}", file=sys.stderr)
         return take_back(touched, servers)
     print(f"deployed: run {run_id} on {', '.join(hosts)}")
     return DEPLOYED
 
 
 def take_back(touched: Sequence[str], servers: Servers) -> int:
-    """The host that failed first, so that two serve again before the next one restarts."""
+    """The host that failed first, so that two serve again before the next one restarts. Not to be cut off."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     broken = []
     for host in reversed(touched):
         try:

@@ -240,3 +240,95 @@ def test_what_cannot_be_done_on_a_server_is_said(tmp_path: Path, verb: list[str]
     assert done.returncode != 0
     assert words in done.stderr
     assert (tmp_path / ".env.cloud").read_text() == "RUN_ID=champion\n"
+
+
+class Script:
+    """A runner that notes its verbs, and does with one of them what a test wants."""
+
+    def __init__(self, folder: Path, case: str) -> None:
+        self.folder = folder
+        self.path = folder / "runner"
+        self.path.write_text(
+            f'#!/usr/bin/env bash\necho "$1 $2" >> {folder}/steps\n'
+            f'case "$1 $2" in\n{case}\n*validate) echo {RUNS["new"]} ;;\nesac\n'
+        )
+        self.path.chmod(0o755)
+        (folder / ".env.cloud").write_text(f"RUN_ID={RUNS['new']}\n")
+
+    def roll(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(DEPLOY / "roll.py"), "--env-file", str(self.folder / ".env.cloud"), "a", "b"],
+            env=os.environ | {"DEPLOY_RUNNER": str(self.path)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def steps(self) -> list[str]:
+        return (self.folder / "steps").read_text().splitlines() if (self.folder / "steps").exists() else []
+
+
+LOOKED = ["a ready", "b ready", "a validate"]
+BOTH_BACK = ["b back", "b ready", "a back", "a ready"]
+
+
+def test_when_the_second_server_fails_both_go_back_the_failed_one_first(tmp_path: Path) -> None:
+    script = Script(tmp_path, '"b smoke") echo "it serves another run" >&2; exit 1 ;;')
+    rolled = script.roll()
+    said = rolled.communicate(timeout=30)[1]
+
+    assert rolled.returncode == 3
+    assert script.steps() == [*LOOKED, "a apply", "a smoke", "b apply", "b smoke", *BOTH_BACK]
+    assert "failed: b: smoke" in said
+    assert "it serves another run; taking it back from a, b" in said
+
+
+def test_a_server_that_cannot_go_back_is_told_and_the_other_still_does(tmp_path: Path) -> None:
+    script = Script(tmp_path, '"b smoke" | "b back") exit 1 ;;')
+    rolled = script.roll()
+    said = rolled.communicate(timeout=30)[1]
+
+    assert rolled.returncode == 4
+    assert script.steps()[-3:] == ["b back", "a back", "a ready"]
+    assert "not taken back: b: back ended with 1" in said
+
+
+def test_a_cancelled_deployment_takes_back_what_it_began(tmp_path: Path) -> None:
+    script = Script(tmp_path, '"b apply") exec sleep 30 ;;')
+    rolled = script.roll()
+    assert eventually(lambda: "b apply" in script.steps(), 20)
+    rolled.send_signal(signal.SIGTERM)
+    said = rolled.communicate(timeout=20)[1]
+
+    assert rolled.returncode == 3
+    assert script.steps()[-4:] == BOTH_BACK
+    assert "failed: cancelled" in said
+
+
+def test_a_file_without_a_run_id_is_refused_before_anybody_is_asked(tmp_path: Path) -> None:
+    script = Script(tmp_path, "")
+    (tmp_path / ".env.cloud").write_text("# RUN_ID=none\nCONTRACT=credit_card\n")
+    rolled = script.roll()
+
+    assert "sets no RUN_ID" in rolled.communicate(timeout=30)[1]
+    assert (rolled.returncode, script.steps()) == (1, [])
+
+
+def test_of_two_deployments_on_a_server_one_is_turned_away_and_going_back_waits(tmp_path: Path) -> None:
+    for name in (".env.cloud", ".env.cloud.before"):
+        (tmp_path / name).write_text(f"RUN_ID={RUNS['old']}\n")
+    variables = os.environ | {"DEPLOY_START": "echo begun >> log; while [ ! -e go ]; do sleep 0.05; done"}
+    command = [str(DEPLOY / "on-server")]
+    first = subprocess.Popen([*command, "apply"], cwd=tmp_path, env=variables, stdin=subprocess.PIPE, text=True)
+    assert first.stdin is not None
+    first.stdin.write(f"RUN_ID={RUNS['new']}\n")
+    first.stdin.close()
+    assert eventually((tmp_path / "log").exists, 20)
+
+    second = subprocess.run([*command, "apply"], cwd=tmp_path, input="RUN_ID=x\n", capture_output=True, text=True)
+    back = subprocess.Popen([*command, "back"], cwd=tmp_path, env=variables)
+    (tmp_path / "go").touch()
+
+    assert (second.returncode, second.stderr.strip()) == (1, "another deployment is under way on this server")
+    assert (first.wait(20), back.wait(20)) == (0, 0)
+    assert (tmp_path / ".env.cloud").read_text() == f"RUN_ID={RUNS['old']}\n"
