@@ -37,7 +37,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a version is. Each `sha256` is of a parquet file as stored; `newest.parquet` need not be there.
 
     `base_version` is the ingested version that a retraining added labelled requests of the log to; its customers are
-    then known by the ids that the log has. Empty for an ingested version.
+    then known by the ids that the log has, as they are where `known_by_log`. Empty for an ingested version.
     """
 
     contract: str
@@ -55,6 +55,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     base_version: str = ""
     newest_sha256: str | None = None
     newest_as_of: datetime | None = None
+    known_by_log: bool = False
 
 
 def new_version(now: datetime, token: str) -> str:

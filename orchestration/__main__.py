@@ -35,7 +35,9 @@ def parser() -> argparse.ArgumentParser:
     parts = top.add_subparsers(required=True, metavar="VERB")
 
     ingest = parts.add_parser("ingest", help="publish a file of customers as a new version of features")
-    ingest.add_argument("file", type=Path, metavar="FILE", help="CSV (plain or .gz), .xlsx or .parquet")
+    what = ingest.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", type=Path, nargs="?", metavar="FILE", help="CSV (plain or .gz), .xlsx or .parquet")
+    what.add_argument("--stored", action="store_true", help="instead of a file: all transactions in the store")
     ingest.add_argument("--cut-off", type=commands.day, metavar="DAY", help="of transactions: customers as of this day")
     ingest.set_defaults(run=commands.ingest)
 

@@ -129,8 +129,9 @@ def day(text: str) -> date:
 def prepare(options: argparse.Namespace) -> None:
     """Find the cheap mistakes before the slow imports, and keep Prefect's log out of the way of our sentences."""
     load_contract(options.contract)
-    if "file" in options and not options.file.is_file():
-        raise DataError(f"{options.file}: no such file; give the path of a CSV file")
+    file = getattr(options, "file", None)
+    if file is not None and not file.is_file():
+        raise DataError(f"{file}: no such file; give the path of a CSV file")
     _check_prefect(os.environ.get("PREFECT_API_URL", ""))
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

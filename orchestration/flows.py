@@ -58,14 +58,14 @@ step = task(
 
 
 @flow(name="ingest", validate_parameters=False, timeout_seconds=2 * 3_600)
-def ingest(file: Path | str, contract: str, cut_off: date | None = None) -> Manifest:
+def ingest(file: Path | str | None, contract: str, cut_off: date | None = None) -> Manifest:
     """Publish a file as a new version of features, then put its customers, and its transactions if it holds any, into
-    the store. Of transactions, customers are as of `cut_off`."""
-    file, loaded = Path(file), load_contract(contract)
-    manifest = publish(file, loaded, cut_off)
+    the store. Of transactions, customers are as of `cut_off`. Without a file: all transactions in the store."""
+    loaded = load_contract(contract)
+    manifest = publish(None if file is None else Path(file), loaded, cut_off)
     put_customers(loaded, manifest.version)
-    if is_transactions(file, loaded):
-        put_transactions(file, loaded)
+    if file is not None and is_transactions(Path(file), loaded):
+        put_transactions(Path(file), loaded)
     return manifest
 
 
@@ -102,9 +102,12 @@ def tune(
 
 
 @step
-def publish(file: Path, contract: Contract, cut_off: date | None = None) -> Manifest:
+def publish(file: Path | None, contract: Contract, cut_off: date | None = None) -> Manifest:
     maximum_bad_share = read(TrainSettings).maximum_bad_share
     now, token = datetime.now(UTC), secrets.token_hex(4)
+    if file is None:
+        with online(contract) as (store, _):
+            return ingesting.ingest_stored(store, contract, _features(), now, token, maximum_bad_share, cut_off)
     return ingesting.ingest(file, contract, _features(), now, token, maximum_bad_share, cut_off)
 
 

@@ -6,14 +6,14 @@ manifest last, so that a failed ingest leaves nothing.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,29 +30,14 @@ from churn.feature_store import FEATURES, NEWEST, QUARANTINE, FeatureStore, Mani
 from churn.store.interface import Customer, PredictionStore
 from orchestration.cleaning import Cleaner
 from orchestration.expectations import Expectations
+from orchestration.raw import QUARANTINE_SCHEMA, REASONS_KEPT, Raw, file_sha256, open_file, open_gathered
 from orchestration.source import Chunk, open_source
-from orchestration.transactions.kind import is_transactions
 from orchestration.validation import CUSTOMER, TARGET, Problems, find_problems
 
 REASONS_SHOWN = 5
-REASONS_KEPT = 50
 CUSTOMERS_A_BATCH = 5_000
 WRONG_LENGTH = "expected {} fields, as in the header"
-QUARANTINE_SCHEMA = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("row", pa.string())])
 ARROW_TYPES = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_()}
-
-
-@dataclass(frozen=True)
-class Raw:
-    """What is ingested: the file itself, or what was made of its transactions: customers as of a cut-off in `table`,
-    as of `as_of` in `newest`, and lines that could not be read."""
-
-    table: Path
-    newest: Path | None = None
-    as_of: datetime | None = None
-    bad_lines: Iterable[pa.Table] = ()
-    bad_count: int = 0
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,19 +78,46 @@ def ingest(
     Raises DataError for a file that cannot be used (too many bad rows among the reasons), FolderUnusable when the
     temporary folder is full, or FeatureStoreError.
     """
+    opened = partial(open_file, path, contract, cut_off, maximum_bad_share)
+    return _publish(opened, contract, store, now, token, maximum_bad_share)
+
+
+def ingest_stored(
+    transactions: PredictionStore,
+    contract: Contract,
+    store: FeatureStore,
+    now: datetime,
+    token: str,
+    maximum_bad_share: float = 0.05,
+    cut_off: date | None = None,
+) -> Manifest:
+    """Publish all transactions that the prediction store has gathered as a new version; its customers are known by the
+    ids that the log has. Raises as `ingest` does, and StoreUnavailable."""
+    opened = partial(open_gathered, transactions, contract, cut_off)
+    return _publish(opened, contract, store, now, token, maximum_bad_share)
+
+
+def _publish(
+    opened: Callable[[Path], AbstractContextManager[Raw]],
+    contract: Contract,
+    store: FeatureStore,
+    now: datetime,
+    token: str,
+    maximum_bad_share: float,
+) -> Manifest:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         features, quarantine = folder / FEATURES, folder / QUARANTINE
         newest = None
         try:
-            with _opened(path, contract, folder, cut_off, maximum_bad_share) as raw:
+            with opened(folder) as raw:
                 tally = _convert(raw.table, contract, features, quarantine, raw.bad_lines)
                 if raw.newest is not None:
                     newest = folder / NEWEST
                     _convert(raw.newest, contract, newest, folder / "unused.parquet", labelled=False)
         except OSError as error:  # those of the source are DataErrors by now
             raise FolderUnusable(folder.parent, error) from error
-        _judge(path, tally, maximum_bad_share)
+        _judge(raw.place, tally, maximum_bad_share)
         manifest = Manifest(
             contract=contract.name,
             contract_sha256=contract.sha256,
@@ -115,8 +127,8 @@ def ingest(
             quarantined_rows=tally.bad + raw.bad_count,
             sha256=file_sha256(features),
             quarantine_sha256=file_sha256(quarantine),
-            source=path.name,
-            source_sha256=file_sha256(path),
+            source=raw.name,
+            source_sha256=raw.sha256(),
             created_at=now,
             validation={
                 "reasons": dict(tally.reasons.most_common(REASONS_KEPT)),
@@ -127,6 +139,7 @@ def ingest(
             },
             newest_sha256=file_sha256(newest) if newest else None,
             newest_as_of=raw.as_of,
+            known_by_log=raw.known_by_log,
         )
         store.ensure_bucket()
         store.write(manifest, features, quarantine, newest)
@@ -146,35 +159,16 @@ def put_customers(
     them as of the last of these, not as of the cut-off that a model learns from.
     """
     manifest = features.manifest(contract.name, version)
+    known_as = str if manifest.known_by_log else pseudonym
     as_of = manifest.newest_as_of or manifest.created_at
     written = 0
     for part in features.newest(contract.name, version, CUSTOMERS_A_BATCH):
         fields = frame_records(part, contract.feature_names)
         customers = zip(part[CUSTOMER], fields, strict=True)
         written += store.put_customers(
-            contract.name, [Customer(pseudonym(str(customer_id)), one, as_of) for customer_id, one in customers]
+            contract.name, [Customer(known_as(str(customer_id)), one, as_of) for customer_id, one in customers]
         )
     return written
-
-
-@contextlib.contextmanager
-def _opened(
-    path: Path, contract: Contract, folder: Path, cut_off: date | None, maximum_bad_share: float
-) -> Iterator[Raw]:
-    """The file as a table of customers; of transactions, one is made while this is open."""
-    if not is_transactions(path, contract):
-        if cut_off is not None:
-            raise DataError(f"{path}: a cut-off is for a file of transactions; this is a table of customers")
-        yield Raw(path)
-        return
-    from orchestration.transactions.reading import open_ledger  # scikit-learn is slow to import; tables need none
-    from orchestration.transactions.table import bad_lines, make_tables
-
-    with open_ledger(path, contract, folder, maximum_bad_share) as (ledger, lines):
-        tables = make_tables(ledger, lines, contract, folder, cut_off)
-        facts = {"transactions": {**tables.facts, "reasons": dict(lines.reasons.most_common(REASONS_KEPT))}}
-        bad = bad_lines(ledger, QUARANTINE_SCHEMA)
-        yield Raw(tables.learn, tables.newest, tables.as_of, bad, lines.bad, facts)
 
 
 def _convert(
@@ -240,7 +234,7 @@ def _quarantined(chunk: Chunk, problems: Problems) -> pa.Table:
     return pa.Table.from_pylist(sorted(rows, key=lambda row: row["line"]), schema=QUARANTINE_SCHEMA)
 
 
-def _judge(path: Path, tally: Tally, maximum_bad_share: float) -> None:
+def _judge(path: str, tally: Tally, maximum_bad_share: float) -> None:
     if not tally.rows:
         raise DataError(f"{path}: a header and no rows; nothing to ingest")
     if tally.bad > maximum_bad_share * tally.rows:
@@ -256,8 +250,3 @@ def _judge(path: Path, tally: Tally, maximum_bad_share: float) -> None:
 def arrow_schema(contract: Contract, labelled: bool = True) -> pa.Schema:
     fields = [(feature.name, ARROW_TYPES.get(feature.type, pa.string())) for feature in contract.features]
     return pa.schema([(CUSTOMER, pa.string()), *fields, *([(TARGET, pa.bool_())] if labelled else [])])
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

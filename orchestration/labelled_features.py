@@ -21,8 +21,9 @@ from churn.feature_store import FEATURES, QUARANTINE, FeatureStore, Manifest, ne
 from churn.prediction import as_asked
 from churn.store import PredictionStore
 from orchestration.claims import NothingNew
-from orchestration.ingest import QUARANTINE_SCHEMA, REASONS_KEPT, arrow_schema, file_sha256
+from orchestration.ingest import arrow_schema
 from orchestration.matured import Learnable, Matured, matured_requests
+from orchestration.raw import QUARANTINE_SCHEMA, REASONS_KEPT, file_sha256
 from orchestration.validation import CUSTOMER, TARGET, Problems, find_problems
 
 
@@ -58,7 +59,8 @@ def publish(
         )
     logged, problems = _checked(contract, matured, wanted.maximum_bad_share)
     ingested = features.read(contract.name, base.version)
-    ingested[CUSTOMER] = ingested[CUSTOMER].map(pseudonym)
+    if not base.known_by_log:
+        ingested[CUSTOMER] = ingested[CUSTOMER].map(pseudonym)
     kept = ingested[~ingested[CUSTOMER].isin(set(logged[CUSTOMER]))]
     frame = pd.concat([kept, logged], ignore_index=True)
     with tempfile.TemporaryDirectory() as temporary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
@@ -9,7 +10,7 @@ from itertools import islice
 from churn.store.interface import Saved
 from churn.store.mongo_database import Document, MongoDatabase
 from churn.store.records import from_microseconds, microseconds
-from churn.store.transactions import Transaction
+from churn.store.transactions import Transaction, attributes_text
 
 PAGE = 2_000
 READ_PAGE = 4_000
@@ -77,6 +78,7 @@ def _document(contract: str, one: Transaction) -> Document:
         "price": one.price,
         "cancelled": one.cancelled,
         "copy": one.copy,
+        "attributes": attributes_text(one),  # as text: their names may be such as BSON refuses
     }
 
 
@@ -90,4 +92,5 @@ def _transaction(document: Document) -> Transaction:
         price=document["price"],
         cancelled=document["cancelled"],
         copy=document["copy"],
+        attributes=json.loads(document["attributes"]),
     )

@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS customers (
 CREATE TABLE IF NOT EXISTS transactions (
     contract TEXT NOT NULL, customer_id TEXT NOT NULL, time INTEGER NOT NULL, transaction_id BLOB NOT NULL,
     invoice TEXT NOT NULL, item TEXT NOT NULL, quantity REAL NOT NULL, price REAL NOT NULL,
-    cancelled INTEGER NOT NULL, copy INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL, copy INTEGER NOT NULL, attributes TEXT NOT NULL,
     PRIMARY KEY (contract, customer_id, time, transaction_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS transactions_by_time ON transactions (contract, time, customer_id, transaction_id);

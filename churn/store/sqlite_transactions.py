@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
@@ -10,10 +11,10 @@ from typing import Any
 from churn.store.interface import Saved
 from churn.store.records import from_microseconds, microseconds
 from churn.store.sqlite_database import Database
-from churn.store.transactions import Transaction
+from churn.store.transactions import Transaction, attributes_text
 
 PAGE = 5_000
-COLUMNS = "customer_id, time, transaction_id, invoice, item, quantity, price, cancelled, copy"
+COLUMNS = "customer_id, time, transaction_id, invoice, item, quantity, price, cancelled, copy, attributes"
 
 
 class SqliteTransactions:
@@ -28,7 +29,7 @@ class SqliteTransactions:
             with self._database.write() as connection:
                 before = connection.total_changes
                 connection.executemany(
-                    "INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     [_row(contract, one) for one in some],
                 )
                 stored += connection.total_changes - before
@@ -71,10 +72,20 @@ class SqliteTransactions:
 def _row(contract: str, one: Transaction) -> tuple[Any, ...]:
     return (
         contract, one.customer_id, microseconds(one.time), bytes.fromhex(one.transaction_id), one.invoice, one.item,
-        one.quantity, one.price, one.cancelled, one.copy,
+        one.quantity, one.price, one.cancelled, one.copy, attributes_text(one),
     )  # fmt: skip
 
 
 def _transaction(row: tuple[Any, ...]) -> Transaction:
-    customer_id, time, _, invoice, item, quantity, price, cancelled, copy = row
-    return Transaction(customer_id, from_microseconds(time), invoice, item, quantity, price, bool(cancelled), copy)
+    customer_id, time, _, invoice, item, quantity, price, cancelled, copy, attributes = row
+    return Transaction(
+        customer_id=customer_id,
+        time=from_microseconds(time),
+        invoice=invoice,
+        item=item,
+        quantity=quantity,
+        price=price,
+        cancelled=bool(cancelled),
+        copy=copy,
+        attributes=json.loads(attributes),
+    )

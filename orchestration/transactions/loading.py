@@ -15,7 +15,7 @@ from orchestration.transactions.reading import open_ledger
 
 LINES = """
 SELECT customer, time, invoice, item, quantity, price, cancelled,
-    row_number() OVER (PARTITION BY customer, time, invoice, item, quantity, price ORDER BY line) AS copy
+    row_number() OVER (PARTITION BY customer, time, invoice, item, quantity, price ORDER BY line) AS copy{attributes}
 FROM lines ORDER BY customer, time, invoice, line
 """
 
@@ -41,7 +41,10 @@ def load(
 def _transactions(ledger: Ledger, pseudonym: Callable[[str], str]) -> Iterator[Transaction]:
     """Customer by customer, so that each needs one pseudonym."""
     known, name = None, ""
-    for customer, time, *line in ledger.stream(LINES):
+    lines = LINES.format(attributes="".join(f", attribute_{i}" for i in range(len(ledger.attributes))))
+    for customer, time, invoice, item, quantity, price, cancelled, copy, *values in ledger.stream(lines):
         if customer != known:
             known, name = customer, pseudonym(customer)
-        yield Transaction(name, time.replace(tzinfo=UTC), *line)
+        attributes = {raw: value for raw, value in zip(ledger.attributes, values, strict=True) if value is not None}
+        at = time.replace(tzinfo=UTC)
+        yield Transaction(name, at, invoice, item, quantity, price, cancelled, copy, attributes)

@@ -388,7 +388,8 @@ def test_many_customers_are_taken_from_any_iterable(store: PredictionStore, cont
 
 
 def line(customer_id: str, number: int, time: datetime = NOON, copy: int = 1) -> Transaction:
-    return Transaction(customer_id, time, f"i-{number}", "85123A", 6.0, 2.55, cancelled=number == 3, copy=copy)
+    attributes = {"$a.b": "Größe"} if number == 1 else {}
+    return Transaction(customer_id, time, f"i-{number}", "85123A", 6.0, 2.55, number == 3, copy, attributes)
 
 
 def test_transactions_are_kept_once_however_often_they_come(store: PredictionStore, contract: str) -> None:

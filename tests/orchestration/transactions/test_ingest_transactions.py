@@ -17,7 +17,7 @@ from churn.feature_store import FeatureStore, Manifest
 from churn.store import PredictionStore, open_store
 from churn.store.interface import Saved
 from churn.store.transactions import Transaction
-from orchestration.ingest import ingest, put_customers
+from orchestration.ingest import ingest, ingest_stored, put_customers
 from orchestration.transactions.kind import is_transactions
 from orchestration.transactions.loading import load
 from orchestration.transactions.told import told
@@ -81,7 +81,7 @@ def test_a_day_may_be_given_if_there_is_a_past_and_a_future(
 
 
 def test_a_cut_off_is_not_for_a_table_of_customers(write: Write, shop: Contract, features: FeatureStore) -> None:
-    with pytest.raises(DataError, match="a cut-off is for a file of transactions"):
+    with pytest.raises(DataError, match="a cut-off is for transactions"):
         publish(write([], ["buyer", *shop.feature_names, "left"]), shop, features, date(2026, 3, 1))
 
 
@@ -104,7 +104,7 @@ def test_a_load_run_twice_stores_nothing_twice_and_lines_alike_are_all_kept(
     assert sorted(one.copy for one in store.transactions("shop", "anna") if one.invoice == "1") == [1, 1, 2]
     cancelled = [one for one in store.transactions("shop") if one.cancelled]
     assert cancelled == [
-        Transaction("anna", datetime(2026, 1, 12, 9, tzinfo=UTC), "X2", "a", -1.0, 5.0, cancelled=True)
+        Transaction("anna", datetime(2026, 1, 12, 9, tzinfo=UTC), "X2", "a", -1.0, 5.0, True, 1, {"town": "Basel"})
     ]
 
 
@@ -132,6 +132,31 @@ def test_the_store_knows_pseudonyms_only(
 
     assert {one.customer_id for one in store.transactions("shop")} == {"p-anna", "p-bert", "p-carl"}
     assert list(store.transactions("shop", "anna")) == []
+
+
+def test_what_the_store_has_gathered_makes_the_same_features(
+    lines: list[Line], write: Write, shop: Contract, features: FeatureStore, store: PredictionStore
+) -> None:
+    """Two files, the second overlapping the first, are as good as one; customers keep the ids that the store has."""
+    whole = features.read("shop", publish(write(lines), shop, features).version)
+    for part in (lines[:6], lines[4:]):
+        load(write(part), shop, store, lambda customer: f"p-{customer}")
+
+    manifest = ingest_stored(store, shop, features, NOW + timedelta(hours=1), "0a1b2c3e")
+    gathered = features.read("shop", manifest.version)
+
+    assert gathered["customer_id"].tolist() == ["p-anna", "p-bert"]
+    pd.testing.assert_frame_equal(gathered.drop(columns="customer_id"), whole.drop(columns="customer_id"))
+    assert (manifest.source, manifest.validation["transactions"]["lines"]) == ("transactions in the store", 10)
+    assert put_customers(shop, manifest.version, features, store, lambda customer: f"p-{customer}") == 3
+    assert store.customer("shop", "p-anna") is not None
+
+
+def test_a_store_without_transactions_says_what_to_do(
+    shop: Contract, features: FeatureStore, store: PredictionStore
+) -> None:
+    with pytest.raises(DataError, match="no transactions of shop; run 'python -m orchestration load --contract shop"):
+        ingest_stored(store, shop, features, NOW, "0a1b2c3d")
 
 
 @pytest.mark.integration
