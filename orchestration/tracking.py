@@ -70,6 +70,8 @@ from orchestration.tunings import (
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
+DESCRIPTION_TAG = "mlflow.note.content"
+"""What MLflow shows as a run's description."""
 NEEDED = ("mlflow", "msgspec", "numpy", "pandas", "xgboost-cpu")
 """What pyfunc_model.py and the core it loads import; pinned to what is installed."""
 
@@ -198,7 +200,8 @@ class Tracker:
         def register() -> int:
             tested = {f"test_{name}": value for name, value in test.items()}
             self._client.log_batch(best.run_id, metrics=_metrics(tested))
-            tags = [RunTag("churnwatch.best_run_id", best.run_id)]
+            note = f"Best: {best.family}, RUN_ID={best.run_id}. Side by side: Artifacts, comparison/candidates.html."
+            tags = [RunTag("churnwatch.best_run_id", best.run_id), RunTag(DESCRIPTION_TAG, note)]
             self._client.log_batch(parent_run_id, metrics=_metrics({**best.metrics, **tested}), tags=tags)
             known = self._client.search_model_versions(f"name='{contract.name}' and run_id='{best.run_id}'")
             version = known[0] if known else self._version(contract, best)
