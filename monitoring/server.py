@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from churn.errors import EvidentlyFailed, SettingError
 from churn.evidently_remote import LARGEST_BYTES, answer
+from churn.small_http import BoundedThreads, Prompt
 from monitoring.page import render
 
 Answer = tuple[int, str, bytes]
@@ -45,11 +46,10 @@ class StatusServer:
             "/health": lambda: _health(health()),
         }
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(routes, status, evidently_folder, notify))
+            self._server = _Server((host, port), _handler(routes, status, evidently_folder, notify))
         except OSError as error:
             expected = f"a free port to bind on {host} ({error.strerror}); stop what uses it or set another"
             raise SettingError("WATCH_PORT", port, expected) from error
-        self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="status-server", daemon=True)
         self._thread.start()
 
@@ -63,6 +63,10 @@ class StatusServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(BoundedThreads, HTTPServer):
+    """Whoever says nothing, or says it slowly, keeps nobody else from the page."""
 
 
 def _health(wrong: str) -> Answer:
@@ -108,9 +112,8 @@ def _handler(
     evidently_folder: Path | None,
     notify: Callable[[dict[str, Any]], None] | None,
 ) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Prompt, BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = 10.0  # a client that says nothing holds no thread for long
 
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
@@ -128,7 +131,7 @@ def _handler(
         def do_POST(self) -> None:
             """Alertmanager's webhook, and Evidently's jobs for the reports."""
             told = self.headers.get("Content-Length", "")
-            length = int(told) if told.isdecimal() else 0
+            length = int(told) if told.isdecimal() and len(told) < 12 else 0
             if self.path == JOBS and 0 < length <= LARGEST_BYTES:
                 self._answer(_job(self.rfile.read(length)))
                 return

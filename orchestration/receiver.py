@@ -7,19 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import msgspec
 import structlog
 
 from churn.errors import ChurnwatchError, SettingError
+from churn.small_http import BoundedThreads, Prompt
 
 log = structlog.get_logger()
 
 LARGEST_NOTIFICATION = 1 << 20
 MOST_AT_ONCE = 16
-CLIENT_SECONDS = 10.0
 QUIET_SECONDS = 60.0
 """After a trigger, for so long another of the contract is not passed on: the flow has hardly claimed its turn yet."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -88,10 +88,9 @@ class ReceiverServer:
         if not token and host not in LOOPBACK:
             raise SettingError("RETRAIN_TOKEN", "", f"a token, since RETRAIN_HOST={host} is not loopback")
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(receiver, token))
+            self._server = _Server((host, port), _handler(receiver, token))
         except OSError as error:
             raise SettingError("RETRAIN_PORT", port, f"a free port of {host} ({error.strerror})") from error
-        self._server.daemon_threads = True
         self.port = self._server.server_port
 
     def start(self, poll_seconds: float = 0.5) -> None:
@@ -103,13 +102,15 @@ class ReceiverServer:
         self._server.server_close()
 
 
+class _Server(BoundedThreads, HTTPServer):
+    """Whoever says nothing, or says it slowly, keeps nobody else from being heard."""
+
+
 def _handler(receiver: Receiver, token: str) -> type[BaseHTTPRequestHandler]:
     places = threading.BoundedSemaphore(MOST_AT_ONCE)
     wanted = f"Bearer {token}".encode()
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = CLIENT_SECONDS  # a client that says nothing holds no thread for long
-
+    class Handler(Prompt, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/health":
                 self._answer(200, {"status": "ok"})

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -15,6 +14,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from churn.errors import SettingError
 from churn.metrics import StreamMetrics
+from churn.small_http import BoundedThreads, Prompt
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
@@ -120,13 +120,11 @@ class Health:
         return healthy, document
 
 
-class _ThreadingServer(ThreadingMixIn, WSGIServer):
+class _Server(BoundedThreads, WSGIServer):
     """A slow scraper holds up nobody else."""
 
-    daemon_threads = True
 
-
-class _QuietHandler(WSGIRequestHandler):
+class _QuietHandler(Prompt, WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Scrapes are not news."""
 
@@ -147,7 +145,7 @@ def serve(health: Health, registry: CollectorRegistry, host: str, port: int) -> 
         return [body]
 
     try:
-        server = make_server(host, port, app, _ThreadingServer, _QuietHandler)
+        server = make_server(host, port, app, _Server, _QuietHandler)
     except OSError as error:
         expected = f"a free port on {host} ({error.strerror or error}); stop what holds it or choose another"
         raise SettingError("STREAM_METRICS_PORT", port, expected) from error
