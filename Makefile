@@ -23,6 +23,7 @@ TO ?= backups/$(shell date -u +%Y%m%dT%H%M%SZ)
 # Which of .env.local and .env.cloud the Docker targets follow.
 env ?= local
 LAMBDA_DIR ?= .churnwatch/lambda
+FUZZ_SECONDS ?= 600
 COMPOSE = docker compose --env-file .env.$(env)
 
 # Beside `make up` its servers are meant, unless others are named.
@@ -113,6 +114,13 @@ test: check  ## Everything: checks, fast, integration and end-to-end tests
 	@$(BIN)/python -m pytest -q -m "integration or e2e" --durations=10
 	@echo "==> all checks and tests passed"
 
+fuzz: setup  ## Every parser against bytes that almost were right, for FUZZ_SECONDS (600); nightly
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED))
+
+audit: setup  ## Look for secrets in the whole history and for known holes in pinned packages (that needs a network)
+	@$(BIN)/python -m tests.audit secrets
+	@$(BIN)/python -m tests.audit packages
+
 format: setup  ## Format the code
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
@@ -171,6 +179,6 @@ lock: setup  ## Compile requirements/ anew from pyproject.toml
 clean:  ## Remove what demo and up have written (.churnwatch); the environment stays
 	rm -rf .churnwatch
 
-.PHONY: help setup dashboards demo up secrets up-docker down-docker logs key lambda train simulate report check test-fast test format docs lock clean chaos-stream \
+.PHONY: help setup dashboards demo up secrets up-docker down-docker logs key lambda train simulate report check test-fast test fuzz audit format docs lock clean chaos-stream \
         certificate-reload bench-docker backup restore backup-docker restore-docker \
         bench-scoring bench-http bench-stream bench-drift bench-promotion bench-tune bench-serverless scorecard promote

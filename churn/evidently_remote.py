@@ -10,6 +10,7 @@ import io
 import tempfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,5 +70,5 @@ def _unpack(body: bytes, folder: Path, names: tuple[str, ...]) -> None:
                 raise EvidentlyFailed(f"more than {LARGEST_BYTES >> 20} MB; lower EVIDENTLY_ROWS")
             for name in names:
                 (folder / name).write_bytes(archive.read(name))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
         raise EvidentlyFailed(f"what came is no archive of a job ({error})") from error

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Generator, Iterator
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import openpyxl
 import pyarrow as pa
@@ -30,6 +30,7 @@ Row = tuple[int, list[str]]
 BATCH_ROWS = 10_000
 SEPARATORS = ";\t|"
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+LONGEST_LINE = 10_000_000
 LARGEST_WORKBOOK_BYTES = 2_000_000_000
 """A ZIP of a few kilobytes may hold far more than memory does."""
 EXCEL, PARQUET = (".xlsx", ".xlsm"), (".parquet", ".pq")
@@ -82,11 +83,20 @@ def _guarded(path: Path, rows: Iterator[Row]) -> Generator[Row, None, None]:
 def _csv(path: Path) -> Iterator[Row]:
     opened: Any = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        first = file.readline()
+        lines = _lines(file)
+        first = next(lines, "")
         mark = "," if "," in first else next((mark for mark in SEPARATORS if mark in first), ",")
-        reader = csv.reader(itertools.chain([first], file), delimiter=mark)
+        reader = csv.reader(itertools.chain([first], lines), delimiter=mark)
         for row in reader:
             yield reader.line_num, [_with_point(field) for field in row] if mark == ";" else row
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """Lines, none longer than memory should hold: a .gz of some kilobytes may hold one of gigabytes."""
+    while line := file.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE:
+            raise csv.Error(f"a line of {LONGEST_LINE:,} characters or more")
+        yield line
 
 
 def _with_point(field: str) -> str:

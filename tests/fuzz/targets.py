@@ -11,6 +11,7 @@ import io
 import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -25,14 +26,15 @@ from churn.artifact import make_artifact
 from churn.bundle import MANIFEST, Bundle, load_bundle
 from churn.contract import CONTRACTS_FOLDER, parse_contract
 from churn.encoder import Encoder
-from churn.errors import BundleRefused, ContractError, DataError, InvalidInput, WatchError
+from churn.errors import BundleRefused, ContractError, DataError, EvidentlyFailed, InvalidInput, WatchError
+from churn.evidently_remote import GIVEN, MADE, answer
 from churn.prediction import Prediction, to_json
 from churn.raw_records import Refusal
 from churn.scoring import Scorer
 from churn.store import open_store
 from monitoring.truth import read_labels
 from orchestration.cleaning import Cleaner
-from orchestration.env_file import EnvFileError, run_id_in, write_run_id
+from orchestration.env_file import EnvFileError, value_in, write_run_id
 from orchestration.source import open_source
 from serverless.door import Door
 from serverless.score import Artifact, ArtifactError, InvalidRecord
@@ -67,7 +69,7 @@ def make_targets(folder: Path) -> dict[str, Target]:
         _http_body(cards), _feedback(cards), _stream_record(cards), _answer(cards), _dead_letter(cards),
         _contract(), _artifact(cards, bank), _api_event(cards, bank, folder), _bundle(cards, folder),
         _table(cards, folder), _workbook(bank, folder), _label_file(cards, folder), _env_file(folder),
-        _key_file(folder),
+        _key_file(folder), _evidently_job(),
     ]  # fmt: skip
     return {target.name: target for target in made}
 
@@ -308,6 +310,24 @@ def _label_file(bundle: Bundle, folder: Path) -> Target:
     return Target("label-file", [text.encode(), other.encode()], run)
 
 
+def _evidently_job() -> Target:
+    def run(data: bytes) -> None:
+        def job(folder: Path, seconds: float) -> None:
+            for name in MADE:
+                (folder / name).write_bytes(b"{}")
+
+        try:
+            answer(data, job, 1.0)
+        except EvidentlyFailed:
+            return
+
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in GIVEN:
+            archive.writestr(name, b'{"columns": []}' * 20)
+    return Target("evidently-job", [packed.getvalue()], run)
+
+
 def _env_file(folder: Path) -> Target:
     seeds = [b"# which model\nRUN_ID=champion # the best\nSTORE_URL='x'\n", b'export RUN_ID = "abc"\r\nA=1\r\n']
     path = folder / "env"
@@ -315,11 +335,11 @@ def _env_file(folder: Path) -> Target:
     def run(data: bytes) -> None:
         path.write_bytes(data)
         try:
-            run_id_in(path)
+            value_in(path, "RUN_ID")
             write_run_id(path, "f" * 32)
         except EnvFileError:
             return
-        assert run_id_in(path) == "f" * 32
+        assert value_in(path, "RUN_ID") == "f" * 32
         assert len(path.read_bytes()) <= len(data) + 60 + 40 * data.count(b"RUN_ID")
 
     return Target("env-file", seeds, run)

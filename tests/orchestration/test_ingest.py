@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import openpyxl
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -437,3 +438,28 @@ def test_an_unlisted_level_where_one_is_required_is_taken_as_a_request_is(
     online.close()
     assert customer is not None
     assert Encoder(bank).clean(customer.features) == request
+
+
+def test_a_small_file_that_unpacks_to_one_huge_line_is_refused(
+    tmp_path: Path, credit_card: Contract, store: FeatureStore
+) -> None:
+    bomb = tmp_path / "bomb.csv.gz"
+    with gzip.open(bomb, "wb", compresslevel=9) as file:
+        for _ in range(12):
+            file.write(b"a" * 1_000_000)
+
+    with pytest.raises(DataError, match=r"not a CSV file: a line of 10,000,000 characters or more"):
+        publish(bomb, credit_card, store)
+    assert bomb.stat().st_size < 30_000
+
+
+def test_a_workbook_that_unpacks_to_more_than_memory_is_refused(
+    tmp_path: Path, credit_card: Contract, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.rows.LARGEST_WORKBOOK_BYTES", 1_000)
+    book = openpyxl.Workbook()
+    book.active.append(["a"] * 50)
+    book.save(tmp_path / "bomb.xlsx")
+
+    with pytest.raises(DataError, match=r"bytes once unpacked, more than 1,000"):
+        publish(tmp_path / "bomb.xlsx", credit_card, store)
