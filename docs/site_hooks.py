@@ -27,7 +27,7 @@ PARTS = {
         *("histogram", "two_sample", "drift", "quality", "performance", "concept_drift", "joint_drift", "segments"),
         "evidently_report",
     ),
-    "Configuration, logs, commands": ("settings", "metrics", "logs", "command_line"),
+    "Configuration, logs, commands": ("settings", "metrics", "logs", "command_line", "small_http"),
 }
 LINK = re.compile(r"(?<=\]\()((?:\.\./)+[^)#\s]+)")
 
