@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from churn.command_line import progress
 from churn.contract import Contract
 from churn.encoder import frame_records
 from churn.errors import DataError, FolderUnusable
@@ -185,6 +186,7 @@ def _convert(
         open_source(path, contract) as chunks,
         pq.ParquetWriter(features, schema) as kept_rows,
         pq.ParquetWriter(quarantine, QUARANTINE_SCHEMA) as bad_rows,
+        progress() as say,
     ):
         for part in bad_lines:
             bad_rows.write_table(part)
@@ -199,6 +201,7 @@ def _convert(
             _count(tally, chunk, kept, problems, unknown)
             kept_rows.write_table(pa.Table.from_pandas(kept, schema=schema, preserve_index=False))
             bad_rows.write_table(_quarantined(chunk, problems))
+            say(f"{tally.rows:,} rows of {path.name}")
     tally.warnings = expectations.told()
     return tally
 
