@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from churn import metrics, settings
 from docs.commands import commands_page
 from docs.diagrams import PICTURES
+from monitoring.grafana import build as dashboards  # they hold paragraphs of operations.md
 from simulation import stage  # its settings are in the table too
 
 FOLDER = Path(__file__).resolve().parent
@@ -83,6 +84,7 @@ def main() -> None:
     for name, page in PAGES.items():
         (FOLDER / name).write_text(page(), encoding="utf-8")
         print(f"docs/{name}")
+    dashboards.main()
 
 
 if __name__ == "__main__":
