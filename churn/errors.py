@@ -142,6 +142,11 @@ class FolderUnusable(ChurnwatchError):
     def __init__(self, folder: Path, error: OSError) -> None:
         reason = error.strerror or error
         super().__init__(f"{folder} cannot be used: {reason}; free space there or choose another folder")
+        self._facts = folder, error
+
+    def __reduce__(self) -> tuple[type[FolderUnusable], tuple[Path, OSError]]:
+        """It travels from a worker of a cluster to whoever waits for it."""
+        return FolderUnusable, self._facts
 
 
 def shown(value: object, limit: int = 60) -> str:

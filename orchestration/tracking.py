@@ -51,6 +51,7 @@ from orchestration.model_code import MODEL_CODE, copy_served_code
 from orchestration.outcome import Outcome, Trial
 from orchestration.tunings import (
     ALIVE_TAG,
+    FAMILY_TAG,
     KIND_TAG,
     LATEST,
     NUMBER_TAG,
@@ -70,6 +71,8 @@ from orchestration.tunings import (
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
+LOGGING_A_MODEL = threading.Lock()
+"""MLflow loads a model's code to try it, by a name that all threads of a process share."""
 DESCRIPTION_TAG = "mlflow.note.content"
 """What MLflow shows as a run's description."""
 NEEDED = ("mlflow", "msgspec", "numpy", "pandas", "xgboost-cpu")
@@ -113,17 +116,23 @@ class Tracker:
 
     def begin(self, parent_run_id: str, number: int, family: str, parameters: Mapping[str, Any]) -> str:
         """A nested run for a trial."""
-        tags = {PARENT_TAG: parent_run_id, NUMBER_TAG: str(number), PARAMETERS_TAG: json.dumps(dict(parameters))}
-        tags[WORKER_TAG] = f"{socket.gethostname()}:{os.getpid()}"
+        tags = {
+            PARENT_TAG: parent_run_id,
+            NUMBER_TAG: str(number),
+            FAMILY_TAG: family,
+            PARAMETERS_TAG: json.dumps(dict(parameters)),
+            WORKER_TAG: f"{socket.gethostname()}:{os.getpid()}",
+        }
 
         def create() -> str:
             experiment_id = self._client.get_run(parent_run_id).info.experiment_id
             run = self._client.create_run(experiment_id, tags=tags, run_name=f"{family} {number}")
-            given = {"family": family, **parameters}
-            self._client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in given.items()])
             return str(run.info.run_id)
 
-        return self._patiently(create)
+        run_id = self._patiently(create)
+        given = [Param(name, str(value)) for name, value in {"family": family, **parameters}.items()]
+        self._patiently(lambda: self._client.log_batch(run_id, params=given))
+        return run_id
 
     def end(self, run_id: str, outcome: Outcome) -> None:
         """Close a trial's run with what a resumed search needs to know of it."""
@@ -150,7 +159,7 @@ class Tracker:
         """Log a bundle as the run's model and return the model's id. The digest tag comes last: the seal."""
 
         def log() -> str:
-            with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as code:
+            with LOGGING_A_MODEL, mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as code:
                 model_info = mlflow.pyfunc.log_model(
                     name="model",
                     python_model=str(MODEL_CODE),
@@ -169,7 +178,7 @@ class Tracker:
 
     def outcomes(self, parent_run_id: str) -> list[Outcome]:
         """How the trials of a tuning have ended, by number. Runs that were left open are closed as KILLED; a trial
-        whose process died with it twice counts as failed, so that it does not end a third."""
+        whose process died with it three times counts as failed, so that it does not end a fourth."""
         return self._patiently(lambda: read_outcomes(self._client, parent_run_id))
 
     def interrupted(self, contract: Contract, which: str = LATEST) -> Interrupted:
@@ -215,13 +224,21 @@ class Tracker:
         self._patiently(lambda: self._client.log_batch(run_id, metrics=_metrics(metrics)))
 
     def _open(self, contract: Contract, facts: Mapping[str, Any]) -> str:
-        mlflow.set_experiment(contract.name)
-        experiment_id = self._client.get_experiment_by_name(contract.name).experiment_id
+        experiment_id = self._experiment(contract.name)
         tags = {**_contract_tags(contract), KIND_TAG: TUNING, "churnwatch.features_version": facts["features_version"]}
         run = self._client.create_run(experiment_id, tags=tags, run_name=f"tune {facts['features_version']}")
         params = [Param(name, str(value)) for name, value in facts.items()]
         self._client.log_batch(run.info.run_id, params=params)
         return str(run.info.run_id)
+
+    def _experiment(self, name: str) -> str:
+        """By id, made where it is absent; another tuning may be making it too."""
+        known = self._client.get_experiment_by_name(name)
+        if known is None:
+            with contextlib.suppress(RestException):
+                return str(self._client.create_experiment(name))
+            known = self._client.get_experiment_by_name(name)
+        return str(known.experiment_id)
 
     def _version(self, contract: Contract, best: Trial) -> Any:
         with contextlib.redirect_stderr(io.StringIO()):  # it tells the terminal what our caller tells anyway

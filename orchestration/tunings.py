@@ -17,6 +17,7 @@ from orchestration.outcome import Outcome, Trial
 PARENT_TAG = "mlflow.parentRunId"
 KIND_TAG, TUNING = "churnwatch.kind", "tuning"
 NUMBER_TAG = "churnwatch.trial"
+FAMILY_TAG = "churnwatch.family"
 PARAMETERS_TAG = "churnwatch.parameters"
 WORKER_TAG = "churnwatch.worker"
 OUTCOME_TAG = "churnwatch.outcome"
@@ -28,7 +29,7 @@ SIGN_OF_LIFE_SECONDS = 10.0
 SILENCE = timedelta(seconds=60)
 """A tuning that said nothing for so long has died."""
 LATEST = "latest"
-MOST_DEATHS = 2
+MOST_DEATHS = 3
 PAGE = 500
 
 
@@ -137,7 +138,7 @@ def _trial(run: Any) -> Trial | None:
         run_id=run.info.run_id,
         model_id=tags[MODEL_ID_TAG],
         digest=tags[DIGEST_TAG],
-        family=run.data.params["family"],
+        family=run.data.tags[FAMILY_TAG],
         parameters=json.loads(tags[PARAMETERS_TAG]),
         metrics=dict(run.data.metrics),
     )
@@ -150,7 +151,7 @@ def _poisonous(left_open: list[Any]) -> Iterator[Outcome]:
             yield Outcome(
                 number=int(run.data.tags[NUMBER_TAG]),
                 status="failed",
-                family=run.data.params["family"],
+                family=run.data.tags[FAMILY_TAG],
                 parameters=json.loads(run.data.tags[PARAMETERS_TAG]),
                 reason=f"its process died with it {deaths[run.data.tags[NUMBER_TAG]]} times",
             )

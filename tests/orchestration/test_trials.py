@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import pickle
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import pandas as pd
 import pytest
 
 from churn.contract import Contract
-from churn.errors import DataError, FolderUnusable, RegistryUnavailable, SettingError
+from churn.errors import DataError, FeatureStoreUnavailable, FolderUnusable, RegistryUnavailable, SettingError
 from orchestration import families
 from orchestration.families.sklearn_families import DecisionTreeFamily
 from orchestration.outcome import Outcome
@@ -22,7 +24,15 @@ from orchestration.referee import Bar, Pruned, Strict, TrialTimedOut
 from orchestration.training import TrainingSet
 from orchestration.trials import Assignment, DataSpec, Work, run_trial, within
 from orchestration.tuning import Plan, in_threads, tune
-from orchestration.tunings import Interrupted, NothingToResume
+from orchestration.tunings import (
+    FAMILY_TAG,
+    NUMBER_TAG,
+    OUTCOME_TAG,
+    PARAMETERS_TAG,
+    Interrupted,
+    NothingToResume,
+    read_outcomes,
+)
 from tests.fakes import Clock, random_customers
 from tests.memory_tracker import MemoryTracker
 from tests.orchestration.test_training import MANIFEST, tuned_with
@@ -239,6 +249,67 @@ def test_what_goes_to_a_worker_is_names_and_numbers(data: TrainingSet) -> None:
 
     assert len(pickle.dumps(assignment)) < len(data.contract.text) + 1_000
     assert len(pickle.dumps(data.frame)) > 10 * len(pickle.dumps(assignment))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RegistryUnavailable("gone"), FeatureStoreUnavailable("gone"), FolderUnusable(Path("x"), OSError(28, "full"))],
+)
+def test_what_ends_a_tuning_is_told_from_a_worker_to_whoever_waits(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  # as Dask sends it, between processes of one tuning
+
+    assert (type(again), str(again)) == (type(error), str(error))
+
+
+def runs(*given: tuple[str, int, str]) -> Any:
+    """A client of MLflow that knows trial runs: (status, number, outcome as JSON or nothing)."""
+
+    class Page(list[Any]):
+        token = None
+
+    class Client:
+        def __init__(self) -> None:
+            self.closed: list[str] = []
+
+        def get_run(self, run_id: str) -> Any:
+            return SimpleNamespace(info=SimpleNamespace(experiment_id="1"))
+
+        def search_runs(self, *_: Any, **__: Any) -> Page:
+            page = Page()
+            for index, (status, number, outcome) in enumerate(given):
+                tags = {NUMBER_TAG: str(number), FAMILY_TAG: "logistic", PARAMETERS_TAG: '{"C": 0.3}'}
+                tags |= {OUTCOME_TAG: outcome} if outcome else {}
+                info = SimpleNamespace(run_id=f"{index}", status=status)
+                page.append(SimpleNamespace(info=info, data=SimpleNamespace(tags=tags, params={}, metrics={})))
+            return page
+
+        def set_terminated(self, run_id: str, status: str) -> None:
+            assert status == "KILLED"
+            self.closed.append(run_id)
+
+    return Client()
+
+
+def test_what_was_left_open_is_closed_and_a_trial_that_kills_its_process_is_not_tried_for_ever() -> None:
+    pruned = Outcome(0, "pruned", "logistic", {"C": 0.3}, 0.5, (0.5,), "hopeless").to_json()
+    client = runs(("FINISHED", 0, pruned), ("KILLED", 1, ""), ("KILLED", 1, ""), ("RUNNING", 1, ""), ("RUNNING", 2, ""))
+
+    first, second = read_outcomes(client, "0" * 32)
+
+    assert client.closed == ["3", "4"]
+    assert first == Outcome.from_json(pruned)
+    assert (second.number, second.status, second.parameters) == (1, "failed", {"C": 0.3})
+    assert second.reason == "its process died with it 3 times"
+
+
+def test_a_trial_that_ran_twice_counts_once_and_half_a_candidate_does_not() -> None:
+    """Its worker was taken for dead. A finished outcome without the seal of its bundle is no outcome."""
+    twice = [Outcome(0, "failed", "logistic", {}, reason=reason).to_json() for reason in ("first", "second")]
+    half = Outcome(1, "finished", "logistic", {}, 0.4, (0.4,)).to_json()
+
+    (only,) = read_outcomes(runs(*(("FINISHED", json.loads(one)["number"], one) for one in (*twice, half))), "0" * 32)
+
+    assert only.reason == "first"
 
 
 def test_two_tunings_at_once_do_not_mix(data: TrainingSet, tmp_path: Path) -> None:
