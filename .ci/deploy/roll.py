@@ -4,7 +4,9 @@
 .ci/deploy/roll.py --env-file .env.cloud HOST HOST…
 
 Each step on a host is `RUNNER HOST VERB`, where RUNNER is .ci/deploy/over-ssh unless DEPLOY_RUNNER names another, and
-VERB is one of .ci/deploy/on-server. The standard library alone: it runs on a clean machine.
+VERB is one of .ci/deploy/on-server. Between two servers it waits DEPLOY_SETTLE_SECONDS (10), for the balancer to send
+requests again to the one that has restarted; else none would be left while the other one does. The standard
+library alone: it runs on a clean machine.
 Exit codes: 0 deployed; 1 nothing was changed; 3 taken back; 4 taking it back failed too, a person is needed.
 """
 
@@ -17,6 +19,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,10 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"refused: {options.env_file} sets no RUN_ID", file=sys.stderr)
         return UNTOUCHED
     own = str(Path(__file__).with_name("over-ssh"))
-    return deploy(text, options.hosts, Servers(os.environ.get("DEPLOY_RUNNER", own)))
+    settle_seconds = float(os.environ.get("DEPLOY_SETTLE_SECONDS") or 10)
+    return deploy(text, options.hosts, Servers(os.environ.get("DEPLOY_RUNNER", own)), settle_seconds)
 
 
-def deploy(text: str, hosts: Sequence[str], servers: Servers) -> int:
+def deploy(text: str, hosts: Sequence[str], servers: Servers, settle_seconds: float) -> int:
     """Look, change one host after the other, and look again. A host that does not serve beforehand ends it: taking
     down the one that does would leave none."""
     try:
@@ -85,22 +89,26 @@ def deploy(text: str, hosts: Sequence[str], servers: Servers) -> int:
     touched: list[str] = []
     try:
         for host in hosts:
+            if touched:
+                time.sleep(settle_seconds)
             touched.append(host)
             servers.run(host, "apply", given=text)
             servers.run(host, "smoke", run_id)
     except (StepFailed, KeyboardInterrupt) as error:
         print(f"failed: {str(error) or 'cancelled'}; taking it back from {', '.join(touched)}", file=sys.stderr)
-        return take_back(touched, servers)
+        return take_back(touched, servers, settle_seconds)
     print(f"deployed: run {run_id} on {', '.join(hosts)}")
     return DEPLOYED
 
 
-def take_back(touched: Sequence[str], servers: Servers) -> int:
+def take_back(touched: Sequence[str], servers: Servers, settle_seconds: float) -> int:
     """The host that failed first, so that two serve again before the next one restarts. Not to be cut off."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     broken = []
     for host in reversed(touched):
+        if host != touched[-1]:
+            time.sleep(settle_seconds)
         try:
             servers.run(host, "back")
             servers.run(host, "ready")

@@ -47,6 +47,7 @@ class Pair:
             "MLFLOW_TRACKING_URI": mlflow.url,
             "WEB_WORKERS": "1",
             "DEPLOY_RUNNER": str(runner),
+            "DEPLOY_SETTLE_SECONDS": "3",  # more than the balancer's fail_timeout
             "DEPLOY_START": f"{sys.executable} {ROOT}/tests/ci/restart_web.py",
             "DEPLOY_CHECK": f"{sys.executable} -m orchestration",
         }
@@ -258,7 +259,7 @@ class Script:
     def roll(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, str(DEPLOY / "roll.py"), "--env-file", str(self.folder / ".env.cloud"), "a", "b"],
-            env=os.environ | {"DEPLOY_RUNNER": str(self.path)},
+            env=os.environ | {"DEPLOY_RUNNER": str(self.path), "DEPLOY_SETTLE_SECONDS": "0.01"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
