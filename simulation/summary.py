@@ -76,11 +76,13 @@ def summary(script: Script, played: Played, contract: Contract, run_id: str) -> 
     quiet = found.windows[: script.quiet_windows]
     sent = {"http": sum(s.sent for s in played.http), "stream": sum(s.sent for s in played.stream)}
     answered = played.answered
+    tuned = played.tuned
+    begun = tuned["trials"] + tuned["pruned"] + tuned["failed"]
     rows = [
         ("contract", f"{contract.name} ({contract.hash})"),
         ("rows", f"{played.ingested['rows']:,} in version {played.ingested['version']}"),
-        ("trials", f"{played.tuned['trials']}"),
-        ("best AUC", f"{played.tuned['test_auc']:.4f} on the test rows"),
+        ("trials", f"{begun}, of which {tuned['pruned']} pruned, {tuned['failed']} failed"),
+        ("best AUC", f"{tuned['test_auc']:.4f} on the test rows"),
         ("RUN_ID", run_id),
     ]
     for route in ("http", "stream"):
