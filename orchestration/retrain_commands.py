@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
 
 from churn.contract import CONTRACTS_FOLDER, load_contract
 from churn.errors import ChurnwatchError, Refused
@@ -108,7 +107,7 @@ def start_command(contract: str, reason: str) -> str:
     """Without a Prefect server: the flow in a process of its own, which claims its turn like any other."""
     plain = re.sub(r"[^\w .,:-]", "", reason)
     command = [sys.executable, "-m", "orchestration", "retrain", "--contract", contract, f"--reason={plain}"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=Path(__file__).resolve().parents[1])
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     threading.Thread(target=process.wait, daemon=True).start()  # so that none is left as a zombie
     return f"process {process.pid}"
 

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from churn.errors import ChurnwatchError, SettingError
-from orchestration import notice
+from orchestration import notice, retrain_commands
+from orchestration.__main__ import main
 from orchestration.prefect_api import PrefectRefused, run_deployment
 from orchestration.receiver import LARGEST_NOTIFICATION, Receiver, ReceiverServer
 from orchestration.retraining import Notice
+from tests.web_process import eventually
 
 TOKEN = "a token of tests"
 EXAMPLE = Path(__file__).with_name("alertmanager_webhook.json")
@@ -219,3 +221,28 @@ def test_a_deployment_that_is_absent_and_a_prefect_that_is_down_are_named() -> N
         run_deployment(prefect.url, "retrain/retrain", {})
     with pytest.raises(PrefectRefused, match=r"Prefect at http://127.0.0.1:9 cannot be reached"):
         run_deployment("http://127.0.0.1:9", "retrain/retrain", {})
+
+
+def test_without_prefect_the_command_is_started_with_words_that_are_only_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {told}.part && mv {told}.part {told}\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(retrain_commands.sys, "executable", str(program))
+    started = retrain_commands.start_command("shop", "alert FeatureDrift of a\n--force $(b)")
+
+    assert started.startswith("process ")
+    assert eventually(told.exists, 10)
+    words = ["-m", "orchestration", "retrain", "--contract", "shop", "--reason=alert FeatureDrift of a--force b"]
+    assert told.read_text().splitlines() == words
+
+
+def test_serve_without_a_prefect_server_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+    assert main(["serve"]) == 1
+    assert "error: serve needs a Prefect server" in capsys.readouterr().err
