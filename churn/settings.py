@@ -118,7 +118,7 @@ class StreamSettings(Settings):
     )
     batch_records: int = Field(10_000, ge=1, le=10_000, description="Most records scored at once.")
     batch_seconds: float = Field(1.0, gt=0, description="Longest wait before a smaller batch is scored.")
-    lease_seconds: float = Field(20.0, gt=1, description="How long a silent worker keeps its shards.")
+    lease_seconds: float = Field(15.0, gt=1, description="How long a silent worker keeps its shards.")
     stream_shards: int = Field(2, ge=0, le=1000, description="Shards of a stream made when absent; 0 makes none.")
     stream_worker: str = Field("", description="This worker's name in leases; must be unique. Empty: host and pid.")
     stream_poll_seconds: float = Field(0.5, ge=0.2, description="Pause between reads of a shard that is at its tip.")
