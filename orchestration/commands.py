@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import time
 from datetime import date
@@ -136,6 +137,13 @@ def prepare(options: argparse.Namespace) -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     configure_logs("train")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_not_of_a_run)
+
+
+def _is_not_of_a_run(record: logging.LogRecord) -> bool:
+    """Prefect logs a failed run once as a task and once as a flow; the command's last line says it in a sentence."""
+    return not record.name.startswith(("prefect.task_runs", "prefect.flow_runs"))
 
 
 def _check_prefect(url: str) -> None:
