@@ -13,7 +13,7 @@ NOTHING = "No predictions in the store yet."
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bad: #c0322b; --good: #2e7d4f; --dim: #777; }
 @media (prefers-color-scheme: dark) { :root { --bad: #ff7b72; --good: #6fcf97; --dim: #999; } }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }
 h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; }
 code { font-size: .9em; overflow-wrap: anywhere; } p { margin: .3rem 0; } .dim { color: var(--dim); }
 .state { border: 1px solid; border-radius: .3rem; padding: 0 .45rem; font-weight: 600; }
