@@ -68,7 +68,7 @@ class Artifact:
 
     def _read(self, document: Document) -> None:
         self.run_id = str(document["model_run_id"])
-        self.contract: Document = document["contract"]
+        self.contract = {key: str(document["contract"][key]) for key in ("name", "hash")}
         self.threshold = float(document["threshold"])
         self.id_column = str(document["id_column"])
         self.pseudonymised = bool(document["pseudonymise"])
@@ -77,7 +77,7 @@ class Artifact:
         self._slope = float(document["calibration"]["slope"])
         self._intercept = float(document["calibration"]["intercept"])
         missing = frozenset(document["missing_spellings"])
-        self._plan = [(f, _converter(f, missing), _blank(f)) for f in document["features"]]
+        self._plan = [(f, _converter(f, missing), _blank(f)) for f in map(_whole, document["features"])]
         self._known = {f["name"] for f in document["features"]} | {*document["envelope"], self.id_column}
         self.positional = tuple(document["positional"])
         model, width = document["model"], sum(len(blank) for _, _, blank in self._plan)
@@ -224,6 +224,14 @@ def _by_place(order: Sequence[str], numbers: Sequence[float], features: Mapping[
     if problems:
         raise InvalidRecord(problems)
     return named
+
+
+def _whole(feature: Document) -> Document:
+    """The feature, with all that reading a record asks of it."""
+    kinds = (("name", str), ("expected", str), ("required", bool), ("strict", bool))
+    if wrong := [key for key, kind in kinds if not isinstance(feature[key], kind)]:
+        raise ArtifactError(f"feature {shown(feature['name'])}: {wrong[0]} is {shown(feature[wrong[0]])}")
+    return feature
 
 
 def _blank(feature: Document) -> tuple[float, ...]:
