@@ -145,7 +145,7 @@ def load_bundle(folder: Path, expected_digest: str | None = None) -> Bundle:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         run_id = str(manifest["run_id"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleRefused("?", f"{MANIFEST} cannot be read: {error}") from error
     if expected_digest is not None and digest != expected_digest:
         raise BundleRefused(run_id, f"{MANIFEST} has sha256 {digest[:12]}…, registered was {expected_digest[:12]}…")
@@ -157,7 +157,7 @@ def load_bundle(folder: Path, expected_digest: str | None = None) -> Bundle:
         _verify_golden(bundle)
     except BundleRefused as error:
         raise BundleRefused(run_id, error.reason) from error
-    except (ChurnwatchError, OSError, ValueError, KeyError, TypeError) as error:
+    except (ChurnwatchError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BundleRefused(run_id, str(error)) from error
     return bundle
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from churn.contract_reader import TableReader
-from churn.errors import ContractError
+from churn.errors import ContractError, shown
 from churn.expectation import Expectation, read_expectation
 from churn.feature import LARGEST_NUMBER as LARGEST_NUMBER
 from churn.feature import Feature as Feature
@@ -23,6 +24,8 @@ LINE_AS_ID = "#line"
 """As `source.id`: the file names nobody, so a row is known by the line it stands on."""
 PSEUDONYMISED = "customer_id"
 """The one field that names a person; features are what the model sees, so a pseudonym of them would be no use."""
+LARGEST_CONTRACT = 1_000_000
+DEEP_KEY = re.compile(r"""(?<![\w.-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""")
 CONTRACTS_FOLDER = Path(__file__).resolve().parent.parent / "contracts"
 
 
@@ -127,9 +130,13 @@ def load_contract(name_or_path: str | Path, folder: Path = CONTRACTS_FOLDER) -> 
 
 def parse_contract(text: str, source: str = "contract.toml") -> Contract:
     """Read a contract from TOML text. Raises ContractError naming every problem, `source` before them."""
+    if len(text) > LARGEST_CONTRACT:
+        raise ContractError(source, [f"{len(text):,} characters: expected at most {LARGEST_CONTRACT:,}"])
+    if key := DEEP_KEY.search(text):  # tomllib's memory grows with the square of a key's parts: 200 kB would take all
+        raise ContractError(source, [f"{shown(key[0])}: a key of so many parts; no contract has one"])
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ContractError(source, [f"not valid TOML: {error}"]) from error
     reader = TableReader(document)
     contract = _read(reader, text, _digest(document))

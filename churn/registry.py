@@ -155,7 +155,7 @@ class Registry:
             raise BundleRefused(model.run_id, reason)
         try:
             files = {str(name): str(sha256) for name, sha256 in json.loads(manifest)["files"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleRefused(model.run_id, f"{MANIFEST} cannot be read: {error}") from error
         for name, sha256 in files.items():
             if not FILE_NAME_PATTERN.fullmatch(name):

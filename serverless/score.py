@@ -188,7 +188,7 @@ def _verified(raw: bytes) -> Document:
     head, _, body = raw.partition(b"\n")
     try:
         document = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"the artifact is not JSON: {error}") from error
     if not isinstance(document, dict) or (document.get("format"), document.get("version")) != (FORMAT, VERSION):
         raise ArtifactError(f"no {FORMAT} of version {VERSION}: {head[:60]!r}")

@@ -64,7 +64,7 @@ class KeyFile:
             return [Key(**key) for key in json.loads(self.path.read_bytes())["keys"]]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise KeyFileError(
                 f"{self.path}: cannot be read as API keys ({error}); restore it, or delete it"
             ) from error

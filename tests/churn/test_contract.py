@@ -120,3 +120,18 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 def test_profit_counts_the_kept_less_the_offers(credit_card: Contract) -> None:
     # Ten leavers and five stayers contacted: 10 * 0.3 * 300 - 15 * 25.
     assert credit_card.decision.profit(10, 5) == pytest.approx(525.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a." * 100_000 + "b = 1", "a key of so many parts"),
+        ('"a" . ' * 100_000 + "b = 1", "a key of so many parts"),
+        ("[" + "a." * 100_000 + "b]", "a key of so many parts"),
+        ("a = " + "[" * 100_000, "not valid TOML"),
+        ("#" * 1_000_001, "1,000,001 characters: expected at most 1,000,000"),
+    ],
+)
+def test_a_text_that_would_take_all_memory_is_refused_at_once(text: str, sentence: str) -> None:
+    with pytest.raises(ContractError, match=sentence):
+        parse_contract(text)

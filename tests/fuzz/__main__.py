@@ -10,6 +10,7 @@ needed and none is started.
 from __future__ import annotations
 
 import argparse
+import resource
 import signal
 import sys
 import tempfile
@@ -29,6 +30,8 @@ from tests.fuzz.targets import Target, make_targets
 SLOW_SECONDS = 5.0
 """Of CPU for one input: whoever sends such bytes would hold a worker."""
 HANG_SECONDS = 60
+MEMORY_BYTES = 8 << 30
+"""Of address space: where a parser asks for more, that is a finding and not the end of the machine."""
 AT_ONCE = 25
 FINDINGS_KEPT = 20
 
@@ -73,6 +76,7 @@ def main() -> int:
     parser.add_argument("--number", type=int)
     asked = parser.parse_args()
     quiet()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     with tempfile.TemporaryDirectory() as folder:
         targets = make_targets(Path(folder))
         if asked.target and asked.target not in targets:
