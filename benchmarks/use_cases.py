@@ -124,12 +124,12 @@ def figures(
         ours.append(judged(best, matrix, labels, contract))
         small.append(plain(data, parts.train, matrix, labels))
         large.append(plain(data, np.concatenate([parts.train, parts.validation]), matrix, labels))
-    labels = {
+    lines = {
         f"ours ({', '.join(sorted(set(families)))})": ours,
         "XGBoost, defaults, 60 % of the rows": small,
         "XGBoost, defaults, 80 % of the rows": large,
     }
-    for label, each in labels.items():
+    for label, each in lines.items():
         means = " | ".join(f"{np.mean([one[metric] for one in each]):.4f}" for metric in SHOWN)
         spread = np.ptp([one["auc"] for one in each])
         yield f"| {name} | {label} | {means} | {spread:.4f} |"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from churn.errors import StoreUnavailable
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS predictions (
     prediction_id TEXT NOT NULL UNIQUE,
@@ -37,13 +37,13 @@ CREATE TABLE IF NOT EXISTS customers (
     contract TEXT NOT NULL, customer_id TEXT NOT NULL, as_of INTEGER NOT NULL, features TEXT NOT NULL,
     PRIMARY KEY (contract, customer_id)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS transactions (
+CREATE TABLE IF NOT EXISTS transaction_lines (
     contract TEXT NOT NULL, customer_id TEXT NOT NULL, time INTEGER NOT NULL, transaction_id BLOB NOT NULL,
     invoice TEXT NOT NULL, item TEXT NOT NULL, quantity REAL NOT NULL, price REAL NOT NULL,
     cancelled INTEGER NOT NULL, copy INTEGER NOT NULL, attributes TEXT NOT NULL,
     PRIMARY KEY (contract, customer_id, time, transaction_id)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS transactions_by_time ON transactions (contract, time, customer_id, transaction_id);
+CREATE INDEX IF NOT EXISTS transaction_lines_by_time ON transaction_lines (contract, time, customer_id, transaction_id);
 CREATE TABLE IF NOT EXISTS shards (
     consumer TEXT NOT NULL, shard_id TEXT NOT NULL, owner TEXT, token INTEGER NOT NULL, expires INTEGER,
     sequence_number TEXT, sequence_order TEXT NOT NULL DEFAULT '', checkpointed INTEGER,

@@ -29,7 +29,7 @@ class SqliteTransactions:
             with self._database.write() as connection:
                 before = connection.total_changes
                 connection.executemany(
-                    "INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO transaction_lines VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     [_row(contract, one) for one in some],
                 )
                 stored += connection.total_changes - before
@@ -52,8 +52,8 @@ class SqliteTransactions:
             where, values = f"{where} AND time < ?", [*values, microseconds(end)]
         after: tuple[Any, ...] = (-(2**63) if start is None else microseconds(start), "", b"")
         query = (
-            f"SELECT {COLUMNS} FROM transactions WHERE {where} AND (time, customer_id, transaction_id) > (?, ?, ?) "  # noqa: S608
-            "ORDER BY time, customer_id, transaction_id LIMIT ?"
+            f"SELECT {COLUMNS} FROM transaction_lines WHERE {where} "  # noqa: S608 own text
+            "AND (time, customer_id, transaction_id) > (?, ?, ?) ORDER BY time, customer_id, transaction_id LIMIT ?"
         )
         while True:
             with self._database.read() as connection:
@@ -65,7 +65,7 @@ class SqliteTransactions:
 
     def count_transactions(self, contract: str) -> int:
         with self._database.read() as connection:
-            query = "SELECT count(*) FROM transactions WHERE contract = ?"
+            query = "SELECT count(*) FROM transaction_lines WHERE contract = ?"
             return int(connection.execute(query, (contract,)).fetchone()[0])
 
 

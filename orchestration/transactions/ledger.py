@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 MEMORY_MB = 128
 """Of DuckDB's own, where customers are measured; what does not fit goes to the folder."""
-MEMORY_TO_READ_MB = 64
+MEMORY_TO_READ_MB = 40
 """Enough to read lines and to put them in order."""
 THREADS = 1
 """Each holds buffers of its own, and reading the file is most of the work."""
-BATCH_ROWS = 5_000
+BATCH_ROWS = 2_000
 TABLES = """
 CREATE TABLE lines (
     line BIGINT, customer VARCHAR, time TIMESTAMP, invoice VARCHAR, item VARCHAR, quantity DOUBLE, price DOUBLE,

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 from churn.contract import Contract
 from churn.store.interface import PredictionStore, Saved
@@ -14,9 +15,8 @@ from orchestration.transactions.ledger import MEMORY_TO_READ_MB, Ledger
 from orchestration.transactions.reading import open_ledger
 
 LINES = """
-SELECT customer, time, invoice, item, quantity, price, cancelled,
-    row_number() OVER (PARTITION BY customer, time, invoice, item, quantity, price ORDER BY line) AS copy{attributes}
-FROM lines ORDER BY customer, time, invoice, line
+SELECT customer, time, invoice, item, quantity, price, cancelled{attributes}
+FROM lines ORDER BY customer, time, invoice, item, quantity, price{attributes}
 """
 
 
@@ -39,12 +39,20 @@ def load(
 
 
 def _transactions(ledger: Ledger, pseudonym: Callable[[str], str]) -> Iterator[Transaction]:
-    """Customer by customer, so that each needs one pseudonym."""
-    known, name = None, ""
-    lines = LINES.format(attributes="".join(f", attribute_{i}" for i in range(len(ledger.attributes))))
-    for customer, time, invoice, item, quantity, price, cancelled, copy, *values in ledger.stream(lines):
+    """Customer by customer, so that each needs one pseudonym, and lines that are alike one after the other."""
+    further = "".join(f", attribute_{i}" for i in range(len(ledger.attributes)))
+    known, name, before, copy = None, "", None, 0
+    for customer, *line, cancelled, values in _split(ledger.stream(LINES.format(attributes=further))):
         if customer != known:
             known, name = customer, pseudonym(customer)
+        copy = copy + 1 if (customer, line) == before else 1
+        before = (customer, line)
+        time, invoice, item, quantity, price = line
         attributes = {raw: value for raw, value in zip(ledger.attributes, values, strict=True) if value is not None}
         at = time.replace(tzinfo=UTC)
         yield Transaction(name, at, invoice, item, quantity, price, cancelled, copy, attributes)
+
+
+def _split(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Rows with their attributes as one last value."""
+    return ((*row[:7], row[7:]) for row in rows)

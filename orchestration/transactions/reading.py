@@ -18,7 +18,7 @@ from churn.transactions import MOST_FREQUENT, Transactions
 from orchestration.rows import open_rows
 from orchestration.transactions.ledger import MEMORY_MB, Ledger
 
-CHUNK_ROWS = 5_000
+CHUNK_ROWS = 2_000
 Rows = Sequence[tuple[int, list[str]]]
 """Lines with their numbers."""
 Bad = tuple[int, list[FieldProblem], list[str]]

@@ -19,7 +19,7 @@ from churn.pseudonym import pseudonyms, read_key
 from churn.registry import Registry
 from churn.scoring import Scorer
 from churn.store import open_store
-from tests.integration.test_training import Servers, servers  # noqa: F401 the fixture
+from tests.training_servers import Servers
 from web_service.by_id import records_by_id
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -60,7 +60,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_transactions_become_a_model_and_answers_by_id(servers: Servers, lines: Path) -> None:  # noqa: F811
+def test_transactions_become_a_model_and_answers_by_id(servers: Servers, lines: Path) -> None:
     ingested = servers.succeed("ingest", "--contract", "retail", str(lines))
     loaded = servers.succeed("load", "--contract", "retail", str(lines))
     tuned = servers.succeed("tune", "--contract", "retail", "--version", ingested["version"], "--trials", "1")
@@ -77,7 +77,7 @@ def test_transactions_become_a_model_and_answers_by_id(servers: Servers, lines: 
     assert {answer.features["delivery_country"] for answer in answers} == {"France"}
 
 
-def answers_by_id(servers: Servers, run_id: str, ids: list[str]) -> list[Any]:  # noqa: F811
+def answers_by_id(servers: Servers, run_id: str, ids: list[str]) -> list[Any]:
     """As the HTTP service answers them: by what the store knows of each customer."""
     bundle = open_model(run_id, "retail", Registry(servers.tracking_uri), servers.folder / "cache")
     key = functools.partial(read_key, "", Path(servers.stage.environment["CHURNWATCH_HOME"]) / "pseudonym.key")

@@ -71,7 +71,7 @@ def test_a_store_of_an_earlier_release_gets_what_is_new_and_keeps_what_it_holds(
     store.save([prediction("a")])
     store.close()
     with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
-        connection.executescript("DROP TABLE transactions; PRAGMA user_version = 1")
+        connection.executescript("DROP TABLE transaction_lines; PRAGMA user_version = 1")
 
     again = SqliteStore(tmp_path / "store.db")
 
