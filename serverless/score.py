@@ -317,16 +317,18 @@ def _linear(model: Document) -> Callable[[list[float]], float]:
 
 def _sound(model: Document, width: int) -> Document:
     """The trees, proved to end: as many entries everywhere, places that exist, and no node below two others."""
-    lists = [model[name] for name in ("feature", "threshold", "left", "right", "value", "missing_left")]
-    below = [place for side in (model["left"], model["right"]) for place in side if place != LEAF]
-    once = set(below)
+    left, right, roots, feature = model["left"], model["right"], model["roots"], model["feature"]
+    nodes = len(left)
+    inner = 2 * nodes - left.count(LEAF) - right.count(LEAF)
+    below = {*left, *right} - {LEAF}
+    used = below.union(roots)
     fits = (
-        len({len(one) for one in lists}) == 1
-        and (model["link"] in LINKS)
-        and len(once) == len(below)
-        and once.isdisjoint(model["roots"])
-        and all(0 <= place < len(lists[0]) for place in (*once, *model["roots"]))
-        and all(0 <= column < width for column in model["feature"])
+        all(len(model[name]) == nodes for name in ("feature", "threshold", "right", "value", "missing_left"))
+        and model["link"] in LINKS
+        and len(below) == inner
+        and below.isdisjoint(roots)
+        and (not used or (min(used) >= 0 and max(used) < nodes))
+        and (not feature or (min(feature) >= 0 and max(feature) < width))
     )
     if not fits:
         raise ArtifactError("the artifact's trees are no trees")
