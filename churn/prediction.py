@@ -20,13 +20,15 @@ LARGEST_ID = 10**18
 """An id that is a number is smaller than this, so that no JSON library has rounded it."""
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One answer of one model. `prediction_id` is its identity everywhere: a repeat of an id is the same prediction.
 
     `features` holds the fields as received and cleaned, by the contract's names; a missing or unknown one is None.
     Times are UTC. `churn_probability` is calibrated; `churn` says that it reached `threshold`,
     and `churn_label` says the same in the contract's word (None in records of before there was one).
     """
+
+    # gc=False: values that cannot form a cycle. A list of 10,000 would else set off a look through all of them.
 
     prediction_id: str
     created_at: datetime
