@@ -146,7 +146,7 @@ class Encoder:
         }
 
     def _count_ignored(self, fields: Mapping[str, Any]) -> int:
-        return sum(name not in self.known_fields for name in fields)
+        return len(fields.keys() - self.known_fields)
 
 
 def encoded_columns(feature: Feature) -> tuple[str, ...]:
