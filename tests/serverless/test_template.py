@@ -162,3 +162,12 @@ def test_the_packed_functions_answer_without_any_package(bundle: Bundle, tmp_pat
     answer, loaded = json.loads(done.stdout.splitlines()[-1])
     assert answer["statusCode"] == 200
     assert loaded == []
+
+
+def test_what_the_image_of_functions_copies_is_sent_to_the_engine() -> None:
+    sent = set((ROOT / ".dockerignore").read_text(encoding="utf-8").split("\n"))
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = set(re.findall(r"^COPY ([\w-]+) [\w-]+$", dockerfile, flags=re.MULTILINE))
+
+    assert "serverless" in copied
+    assert {f"!{folder}" for folder in copied} <= sent
