@@ -119,7 +119,8 @@ def plain(data: TrainingSet, trials: int) -> dict[str, Any]:
     test = data.parts.test
     log_odds = booster.predict(xgboost.DMatrix(data.matrix[test]), output_margin=True).astype(np.float64)
     metrics = ranking_metrics(1.0 / (1.0 + np.exp(-log_odds)), data.labels[test])
-    return {"seconds": round(seconds, 1), "cv_log_loss": tried.best_trial["result"]["loss"], **_test(metrics)}
+    loss = tried.best_trial["result"]["loss"]
+    return {"seconds": round(seconds, 1), "cv_log_loss": loss, **_test(metrics), "rounds": PLAIN_ROUNDS}
 
 
 def _told(data: TrainingSet, best: Candidate, seconds: float) -> dict[str, Any]:
@@ -142,8 +143,8 @@ def _suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> float:
 
 CONTESTANTS: dict[str, Callable[[TrainingSet, int], dict[str, Any]]] = {
     "ours": ours,
-    "ours, no pruning": lambda data, trials: ours(data, trials, prune=False),
-    "ours, xgboost only": lambda data, trials: ours(data, trials, ["xgboost"]),
+    "ours without pruning": lambda data, trials: ours(data, trials, prune=False),
+    "ours with xgboost alone": lambda data, trials: ours(data, trials, ["xgboost"]),
     "optuna": with_optuna,
-    f"plain, {PLAIN_ROUNDS} rounds": plain,
+    "plain": plain,
 }
