@@ -75,6 +75,7 @@ class Chaos:
     bundle_folder: Path
     random: Random
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    logs: dict[int, Path] = field(default_factory=dict)
     started: int = 0
     poison_sent: list[bytes] = field(default_factory=list)
     moved_back: list[str] = field(default_factory=list)
@@ -311,9 +312,11 @@ class Chaos:
             "STREAM_METRICS_PORT": "0",
             "BATCH_RECORDS": "200",
         }
-        log = (self.folder / f"worker-{self.started}.log").open("wb")
+        path = self.folder / f"worker-{self.started}.log"
+        log = path.open("wb")
         program = [sys.executable, "-m", "stream_service", *arguments]
         worker = subprocess.Popen(program, cwd=ROOT, env=env, stdout=log, stderr=log)
+        self.logs[worker.pid] = path
         self.workers.append(worker)
         return worker
 
@@ -341,8 +344,9 @@ class Chaos:
         return len({state.owner for state in self.store.shards(self._consumer()) if state.owner})
 
     def _both_at_work(self) -> bool:
+        """Started as far as to take a SIGTERM in good order; a lease may still be that of a killed one."""
         self._supervise()
-        return self._owners() == 2
+        return all(b"stream_service_started" in self.logs[worker.pid].read_bytes() for worker in self.workers)
 
     def _all_logged(self) -> bool:
         self._supervise()
