@@ -24,6 +24,8 @@ from churn.settings import (
     read,
 )
 
+SHOWN = 6
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
@@ -99,10 +101,17 @@ def _facts(manifest: Manifest) -> dict[str, object]:
 def _text(answer: dict[str, object]) -> str:
     told = answer.get("parts") or answer.get("restored") or {}
     assert isinstance(told, dict)  # noqa: S101  # both are
-    lines = [f"{name:<14} " + ", ".join(f"{n:,} {what}" for what, n in counts.items()) for name, counts in told.items()]
+    lines = [f"{name:<14} {_largest(counts)}" for name, counts in told.items()]
     if "bytes" in answer:
         lines.append(f"{answer['files']:,} files, {answer['bytes']:,} bytes, all with checksums")
     return "\n".join(lines)
+
+
+def _largest(counts: dict[str, int]) -> str:
+    """The tables with the most in them; --json and the manifest have all."""
+    found = sorted(((count, what) for what, count in counts.items() if count), reverse=True)
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return ", ".join(f"{count:,} {what}" for count, what in found[:SHOWN]) + more or "nothing yet"
 
 
 if __name__ == "__main__":
