@@ -1,4 +1,5 @@
 # One recipe, a target a room: docker build --target web -t churnwatch/web .
+# Each room is asked for its help once built, so that an image without something it imports is none.
 # Every dependency is a wheel, so nothing is compiled and nothing to compile with is left behind. Rooms share layers:
 # core -> web, stream, backup, emulator;  core -> tables -> simulate, report, monitor, train -> servers.
 ARG PYTHON=python:3.12-slim-bookworm
@@ -37,7 +38,7 @@ RUN install-requirements requirements/web.txt scipy
 COPY contracts contracts
 COPY churn churn
 COPY web_service web_service
-RUN python -m compileall -q churn web_service
+RUN python -m compileall -q churn web_service && python -m web_service --help > /dev/null
 ENV WEB_HOST=0.0.0.0
 USER 10001:10001
 EXPOSE 9696
@@ -48,7 +49,7 @@ FROM core AS backup
 RUN install -d -o 10001 -g 10001 /volumes/web /volumes/mlflow /volumes/watch /volumes/reports /volumes/emulator
 COPY churn churn
 COPY backup backup
-RUN python -m compileall -q churn backup
+RUN python -m compileall -q churn backup && python -m backup --help > /dev/null
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "backup"]
 
@@ -56,7 +57,7 @@ FROM core AS stream
 COPY contracts contracts
 COPY churn churn
 COPY stream_service stream_service
-RUN python -m compileall -q churn stream_service
+RUN python -m compileall -q churn stream_service && python -m stream_service --help > /dev/null
 ENV STREAM_METRICS_HOST=0.0.0.0
 USER 10001:10001
 EXPOSE 8086
@@ -73,13 +74,13 @@ FROM tables AS monitor-libraries
 COPY requirements/monitor.txt requirements/
 # Evidently asks for these, and a comparison never imports them: its server, fake data, models of statistics.
 RUN install-requirements requirements/monitor.txt \
-    statsmodels formulaic patsy faker uvloop watchfiles websockets httptools cryptography
+    statsmodels formulaic patsy faker uvloop watchfiles websockets httptools
 
 FROM monitor-libraries AS monitor
 COPY contracts contracts
 COPY churn churn
 COPY monitoring monitoring
-RUN python -m compileall -q churn monitoring
+RUN python -m compileall -q churn monitoring && python -m monitoring --help > /dev/null
 ENV WATCH_HOST=0.0.0.0
 USER 10001:10001
 EXPOSE 8085
@@ -91,7 +92,7 @@ RUN install-requirements requirements/simulate.txt
 COPY contracts contracts
 COPY churn churn
 COPY reporting reporting
-RUN python -m compileall -q churn reporting
+RUN python -m compileall -q churn reporting && python -m reporting --help > /dev/null
 ENV REPORT_DIR=/reports
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "reporting"]
@@ -100,7 +101,7 @@ FROM tables AS simulate
 COPY contracts contracts
 COPY churn churn
 COPY simulation simulation
-RUN python -m compileall -q churn simulation
+RUN python -m compileall -q churn simulation && python -m simulation --help > /dev/null
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "simulation"]
 
@@ -116,7 +117,7 @@ RUN apt-get update -qq \
 COPY contracts contracts
 COPY churn churn
 COPY orchestration orchestration
-RUN python -m compileall -q churn orchestration
+RUN python -m compileall -q churn orchestration && python -m orchestration --help > /dev/null
 # MLflow looks for git to name the code's version, and is loud where there is none.
 ENV GIT_PYTHON_REFRESH=quiet
 USER 10001:10001
