@@ -47,13 +47,13 @@ SHOWN = ("auc", "average_precision", "brier", "log_loss")
 def customers(path: Path, contract: Contract, day: date | None = None) -> tuple[pd.DataFrame, date | None]:
     """A file cleaned and validated as an ingest does, without a feature store; and the cut-off, if it has one."""
     if not is_transactions(path, contract):
-        return _cleaned(path, contract), None
+        return cleaned(path, contract), None
     with tempfile.TemporaryDirectory() as name, open_ledger(path, contract, Path(name), 0.05) as (ledger, lines):
         tables = make_tables(ledger, lines, contract, Path(name), day)
-        return _cleaned(tables.learn, contract), date.fromisoformat(tables.facts["cut_off"])
+        return cleaned(tables.learn, contract), date.fromisoformat(tables.facts["cut_off"])
 
 
-def _cleaned(path: Path, contract: Contract) -> pd.DataFrame:
+def cleaned(path: Path, contract: Contract) -> pd.DataFrame:
     cleaner, parts = Cleaner(contract), []
     with open_source(path, contract) as chunks:
         for chunk in chunks:

@@ -28,7 +28,7 @@ ROOMS = (
 WORDS = {"Contract", "churn", "Churn", "data"}
 """Names of columns that are words of our own too."""
 SUFFIXES = {".py", ".js", ".html", ".css", ".json", ".toml", ".yml", ".yaml", ".conf", ".rules"}
-IGNORED = {"tests", "__pycache__"}
+IGNORED = {"tests", "__pycache__", ".venvs"}
 FILES = [
     path
     for room in ROOMS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.use_cases import training_set
+from benchmarks.use_cases import cleaned, training_set
 from churn.contract import load_contract
 from orchestration.__main__ import main
 
@@ -44,7 +44,8 @@ def test_the_command_says_what_the_page_shows(gym: Path, capsys: pytest.CaptureF
 def test_the_contract_takes_every_row_of_the_table(gym: Path) -> None:
     assert main(shlex.split(blocks("sh")[0])[3:]) == 0
 
-    data = training_set(Path("gym.csv"), load_contract("gym.toml"), seed=7)
+    contract = load_contract("gym.toml")
+    data = training_set(cleaned(Path("gym.csv"), contract), contract, seed=7)
 
     assert len(data.frame) == 4_000
     assert data.contract.feature("plan").levels == ("all", "basic", "plus")

@@ -22,7 +22,7 @@ from tests.web_process import eventually
 
 TOKEN = "a token of tests"
 EXAMPLE = Path(__file__).with_name("alertmanager_webhook.json")
-"""As Alertmanager 0.25 sent it, for a column that drifted."""
+"""In the form in which Alertmanager posts (version 4), for a column that drifted."""
 
 
 class Desk:
