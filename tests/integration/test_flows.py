@@ -42,6 +42,7 @@ class Floor:
         self.stage, self.chat = stage, chat
         self.prefect = f"http://127.0.0.1:{ports.prefect_port}/api"
         self.registry = Registry(stage.environment["MLFLOW_TRACKING_URI"])
+        self.customers = stage.home / "known.csv"
         self.receiver = f"http://127.0.0.1:{stage.environment['RETRAIN_PORT']}"
 
     def ask(self, path: str, body: Any = None) -> Any:
@@ -114,6 +115,7 @@ def floor(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Iterator[
             "STORE_URL": f"sqlite:///{folder / 'store.db'}",
             "BUNDLE_CACHE": str(folder / "cache"),
             "RETRAIN_PORT": str(free_port()),
+            "CHURNWATCH_CODE": str(ROOT),
             "RETRAIN_NOTICE_URL": f"{chat.url}/hook",
             "TRIALS": "1",
             "FOLDS": "2",
@@ -179,6 +181,22 @@ def test_a_drift_alert_becomes_a_judged_challenger_once_and_a_killed_run_is_mark
     ended = floor.ends(killed, 60)
 
     assert (ended["type"], ended["message"]) == ("CRASHED", "No heartbeat for 10 s: it has died.")
+
+
+def test_a_worker_of_a_work_pool_runs_what_prefect_yaml_names(floor: Floor) -> None:
+    """As on more hosts than one: the pool, the deployments by Prefect's own command, a worker, a run."""
+    prefect = str(Path(sys.executable).with_name("prefect"))
+    for command in (["work-pool", "create", "churnwatch", "--type", "process"], ["--no-prompt", "deploy", "--all"]):
+        subprocess.run([prefect, *command], cwd=ROOT, env=floor.stage.environment, check=True, timeout=120)
+    assert {one["work_pool_name"] for one in floor.ask("/deployments/filter", {})} == {"churnwatch"}
+
+    floor.stage.start("worker", [prefect, "worker", "start", "--pool", "churnwatch"])
+    parameters = {"contract": "credit_card", "file": str(floor.customers)}
+    run = run_deployment(floor.prefect, "ingest/ingest", parameters)
+
+    assert floor.ends(run)["type"] == "COMPLETED"
+    (path,) = (one for one in floor.ask("/flow_runs/filter", {}) if one["id"] == run)
+    assert path["work_pool_name"] == "churnwatch"
 
 
 def shorten_patience(floor: Floor, seconds: float) -> None:
