@@ -60,6 +60,7 @@ def configure_logs(room: str, stream: TextIO | None = None) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         logger_factory=lambda *_: LastingLogger(out),
     )
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # tells of each retry; whoever gives up says so itself
     logging.basicConfig(handlers=[LibraryLines()], level=LIBRARIES_FROM)  # does nothing where a library set up its own
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import socket
 import tempfile
 from ipaddress import ip_address
@@ -56,7 +57,7 @@ def serve(
         log.info(
             "serving", address=f"{web.web_host}:{web.web_port}", model_run_id=bundle.run_id, workers=web.web_workers
         )
-        work = functools.partial(run_worker, plan)
+        work = functools.partial(run_worker, plan, os.getpid())
         Supervisor(work, web.web_workers, STOP_SECONDS).serve_until_stopped()
 
 

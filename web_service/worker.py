@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,13 +79,12 @@ class WorkerPlan:
         return not RUN_ID_PATTERN.fullmatch(self.model.run_id)
 
 
-def run_worker(plan: WorkerPlan) -> None:
-    """The life of a worker process: serves until SIGTERM or SIGINT, then drains."""
+def run_worker(plan: WorkerPlan, parent: int) -> None:
+    """The life of a worker process: serves until SIGTERM or SIGINT, or until its parent is gone, then drains."""
     configure_logs()
     start_web_tracing()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ended_already)
-    ParentWatch(os.getppid()).start()
+    _at_signals(_end)
+    ParentWatch(parent).start()
     sys.setswitchinterval(SWITCH_SECONDS)
     worker = Worker(plan)
     gc.collect()
@@ -94,12 +94,24 @@ def run_worker(plan: WorkerPlan) -> None:
     try:
         serve_connections(front, behind, plan.web.web_host, plan.web.web_port)
     finally:
+        _at_signals(_go_on)
         worker.close()
         stop_tracing()
 
 
-def _ended_already(number: int, frame: FrameType | None) -> None:
-    """uvicorn stops at these signals and raises them again at its end, when there is still the journal to drain."""
+def _at_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Also while the parts are still being made. uvicorn stops at these signals in its own way, and raises them again
+    at its end."""
+    raise SystemExit(0)
+
+
+def _go_on(number: int, frame: FrameType | None) -> None:
+    """The worker is ending already, and has its journal to drain."""
 
 
 class ParentWatch(threading.Thread):
