@@ -8,11 +8,13 @@ core: 2.5 us a record against 7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import compress
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress, starmap
 from operator import itemgetter
+from types import NoneType
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,7 @@ from churn.contract import LARGEST_NUMBER, Contract, Feature
 from churn.encoder import Cleaned, Encoder, encoded_columns
 from churn.errors import InvalidInput
 from churn.prediction import Value
+from churn.uniform import UniformRecords
 
 EXACT = 2.0**53
 """Up to here every whole number has a float64 of its own; larger ones are left to Encoder.clean."""
@@ -64,6 +67,9 @@ class ColumnEncoder:
             itemgetter(*self._names) if len(self._names) > 1 else lambda record: (record[self._names[0]],)
         )
         self._known = encoder.known_fields
+        places = [f"field_{number}" for number in range(len(self._names))]  # a contract's names may be any text
+        renames = dict(zip(places, self._names, strict=True))
+        self._made_of = msgspec.defstruct("Features", [(place, Any) for place in places], rename=renames, gc=False)
 
     def clean(self, records: Sequence[Mapping[str, Any]]) -> CleanedBatch:
         """As Encoder.clean for each; an error stands in its record's place instead of being raised."""
@@ -87,7 +93,7 @@ class ColumnEncoder:
 
     def _clean(self, records: Sequence[Mapping[str, Any]]) -> CleanedColumns:
         count = len(records)
-        raw_columns = zip(*self._raw_rows(records), strict=True)
+        raw_columns = self._raw_columns(records)
         rows = np.zeros((count, self._encoder.width), dtype=np.float32)
         odd = np.zeros(count, dtype=np.bool_)
         missing: dict[int, list[str]] = {}
@@ -101,16 +107,19 @@ class ColumnEncoder:
                     odd |= absent
                 for index in np.flatnonzero(absent).tolist():
                     missing.setdefault(index, []).append(name)
-        names = self._names
-        features = [dict(zip(names, values, strict=False)) for values in zip(*cleaned_columns, strict=True)]
+        made = starmap(self._made_of, zip(*cleaned_columns, strict=True))
+        features: list[dict[str, Value]] = msgspec.to_builtins(list(made))  # half the time of dict(zip(names, values))
         return self._assemble(records, np.flatnonzero(odd).tolist(), missing, features, rows)
 
-    def _raw_rows(self, records: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-        """The contract's fields of each record, None where absent."""
+    def _raw_columns(self, records: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[Any]]:
+        """The contract's fields by columns, None where a record has none."""
+        if isinstance(records, UniformRecords):
+            return [records.column(name) for name in self._names]
         try:
-            return [self._all_fields(record) for record in records]  # twice as fast, but raises where one is absent
+            rows = [self._all_fields(record) for record in records]  # twice as fast, but raises where one is absent
         except KeyError:
-            return [tuple(map(record.get, self._names)) for record in records]
+            rows = [tuple(map(record.get, self._names)) for record in records]
+        return zip(*rows, strict=True)
 
     def _assemble(
         self,
@@ -150,6 +159,8 @@ class ColumnEncoder:
 
     def _ignored(self, records: Sequence[Mapping[str, Any]]) -> list[int]:
         """Fields outside the contract, counted once for each set of fields that the batch holds."""
+        if isinstance(records, UniformRecords):
+            return [sum(name not in self._known for name in records.names)] * len(records)
         counts: dict[tuple[str, ...], int] = {}
         found = []
         for record in records:
@@ -188,11 +199,11 @@ class _NumberColumn(_Column):
     ) -> tuple[Sequence[Value], Flags | None, Flags | bool]:
         types = set(map(type, raw))
         strange: Flags | bool = False
-        if not types <= {int, float, type(None)}:
-            strange = np.array([type(value) not in (int, float, type(None)) for value in raw])
+        if not types <= {int, float, NoneType}:
+            strange = np.array([type(value) not in (int, float, NoneType) for value in raw])
             raw = [None if other else value for value, other in zip(raw, strange.tolist(), strict=True)]
         numbers = np.array(raw, dtype=np.float64)  # None becomes NaN
-        absent = np.array([value is None for value in raw]) if None in raw else None
+        absent = np.array([value is None for value in raw]) if NoneType in types or strange is not False else None
         within = (numbers >= self._low) & (numbers <= self._high)
         if int in types and not self._whole:
             within &= np.abs(numbers) <= EXACT

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from churn.errors import FieldProblem, InvalidInput
 from churn.prediction import ID_LIMIT, id_text
+from churn.uniform import UniformRecords
 
 
 class Identity(NamedTuple):
@@ -19,6 +20,7 @@ class Identity(NamedTuple):
 
 
 NOBODY = Identity(None, None, None)
+_NOTHING = (None, None, None)
 
 
 def read_identity(fields: Mapping[str, Any], id_column: str, pseudonym: Callable[[str], str]) -> Identity:
@@ -29,16 +31,40 @@ def read_identity(fields: Mapping[str, Any], id_column: str, pseudonym: Callable
     event_id, event_time = fields.get("event_id"), fields.get("event_time")
     if customer is None and event_id is None and event_time is None:
         return NOBODY
+    return _identity(customer, event_id, event_time, pseudonym)
+
+
+def read_identities(
+    records: Sequence[Mapping[str, Any]], id_column: str, pseudonym: Callable[[str], str]
+) -> list[Identity | None]:
+    """`read_identity` of each; None for a record where it would raise."""
+    if not isinstance(records, UniformRecords):
+        return [_or_none(read_identity, fields, id_column, pseudonym) for fields in records]
+    customers = records.column("customer_id")
+    if None in customers:
+        own = records.column(id_column)
+        customers = [other if customer is None else customer for customer, other in zip(customers, own, strict=True)]
+    rows = zip(customers, records.column("event_id"), records.column("event_time"), strict=True)
+    return [NOBODY if row == _NOTHING else _or_none(_identity, *row, pseudonym) for row in rows]
+
+
+def _or_none(read: Callable[..., Identity], *arguments: Any) -> Identity | None:
+    try:
+        return read(*arguments)
+    except InvalidInput:
+        return None
+
+
+def _identity(customer: Any, event_id: Any, event_time: Any, pseudonym: Callable[[str], str]) -> Identity:
     try:
         customer = _text("customer_id", customer)
-        identity = Identity(
+        return Identity(
             None if customer is None else pseudonym(customer),
             _text("event_id", event_id),
             _time("event_time", event_time),
         )
     except InvalidInput:
         raise InvalidInput(_problems(customer, event_id, event_time)) from None
-    return identity
 
 
 def _problems(customer: Any, event_id: Any, event_time: Any) -> list[FieldProblem]:

@@ -8,16 +8,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from churn.bundle import Bundle
-from churn.columns import ColumnEncoder
+from churn.columns import CleanedColumns, ColumnEncoder
 from churn.encoder import Cleaned, Encoder
 from churn.errors import FieldProblem, InvalidInput
-from churn.identity import Identity, read_identity
+from churn.identity import Identity, read_identities, read_identity
 from churn.positional import Positional
 from churn.prediction import Prediction, Route, Value
 from churn.pseudonym import KeySource, pseudonyms
@@ -47,7 +48,7 @@ class _Chunk(NamedTuple):
     outcomes: list[Any]
     right: Sequence[int]
     rows: Iterable[Row]
-    matrix: NDArray[np.float32]
+    probabilities: Callable[[], Probabilities]
 
 
 class Scorer:
@@ -136,36 +137,46 @@ class Scorer:
         prediction_ids: Sequence[str | None] | None,
         started: float,
     ) -> list[Prediction | InvalidInput]:
-        """As `score`, by columns, and chunk by chunk: while the model answers one, the next is encoded."""
-        chunks: list[tuple[_Chunk, Callable[[], Probabilities]]] = []
+        """As `score`, by columns, and chunk by chunk: while the model answers one, the others are worked on."""
+        chunks: list[_Chunk] = []
         for start in range(0, len(records), CHUNK):
             stop = start + CHUNK
-            chunk = self._encode(records[start:stop], prediction_ids[start:stop] if prediction_ids else None)
-            chunks.append((chunk, _ahead(self.bundle, chunk.matrix, is_last=stop >= len(records))))
-        answered = [(chunk, probabilities()) for chunk, probabilities in chunks]
+            some, ids = records[start:stop], prediction_ids[start:stop] if prediction_ids else None
+            columns = self._by_columns.columns(some)
+            probabilities = _ahead(self.bundle, columns.matrix, is_only=len(records) <= CHUNK)
+            chunks.append(self._chunk(some, columns, ids, probabilities))
+        answered = [chunk.probabilities() for chunk in chunks]
         created_at, latency_seconds = self._now(), time.perf_counter() - started
-        for chunk, probabilities in answered:
-            predictions = self._predictions(chunk.rows, probabilities, route, created_at, latency_seconds)
+        for chunk, probability in zip(chunks, answered, strict=True):
+            predictions = self._predictions(chunk.rows, probability, route, created_at, latency_seconds)
             for place, prediction in zip(chunk.right, predictions, strict=True):
                 chunk.outcomes[place] = prediction
-        return [outcome for chunk, _ in answered for outcome in chunk.outcomes]
+        return [outcome for chunk in chunks for outcome in chunk.outcomes]
 
-    def _encode(self, records: Sequence[Mapping[str, Any]], prediction_ids: Sequence[str | None] | None) -> _Chunk:
+    def _chunk(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        columns: CleanedColumns,
+        prediction_ids: Sequence[str | None] | None,
+        probabilities: Callable[[], Probabilities],
+    ) -> _Chunk:
         """A record without a proper identity goes by `prepare`, which says all its faults."""
-        identities = [self._identity_or_none(fields) for fields in records]
-        outcomes: list[Any] = [None] * len(records)
-        proper: Sequence[int] = range(len(records))
+        outcomes: list[Any] = [columns.wrong.get(place) for place in range(len(records))]
+        right: Sequence[int] = range(len(records))
+        if columns.wrong:
+            right = [place for place in right if outcomes[place] is None]
+        cleaned: Iterable[Sequence[Any]] = columns[:4]
+        identities = read_identities(records, self._id_column, self.pseudonym)
         if None in identities:
-            proper = [place for place in proper if identities[place] is not None]
-            for place in set(range(len(records))).difference(proper):
-                outcomes[place] = self._refusal(records[place])
-        columns = self._by_columns.columns(_chosen(records, proper))
-        for number, refusal in columns.wrong.items():
-            outcomes[proper[number]] = refusal
-        right = [place for place in proper if outcomes[place] is None] if columns.wrong else proper
+            proper = [identities[place] is not None for place in right]
+            for place, identity in enumerate(identities):
+                if identity is None:
+                    outcomes[place] = self._refusal(records[place])
+            right, cleaned = list(compress(right, proper)), [list(compress(column, proper)) for column in cleaned]
+            probabilities = functools.partial(_some, probabilities, proper)
         given = _chosen(prediction_ids, right) if prediction_ids else [None] * len(right)
         ids = [prediction_id or new_id() for prediction_id in given]
-        return _Chunk(outcomes, right, zip(ids, _chosen(identities, right), *columns[:4], strict=True), columns.matrix)
+        return _Chunk(outcomes, right, zip(ids, _chosen(identities, right), *cleaned, strict=True), probabilities)
 
     def _named(self, fields: Mapping[str, Any]) -> Mapping[str, Any] | InvalidInput:
         if self._positional is None:
@@ -174,12 +185,6 @@ class Scorer:
             return self._positional.named(fields)
         except InvalidInput as error:
             return error
-
-    def _identity_or_none(self, fields: Mapping[str, Any]) -> Identity | None:
-        try:
-            return self.identity(fields)
-        except InvalidInput:
-            return None
 
     def _refusal(self, fields: Mapping[str, Any]) -> InvalidInput:
         try:
@@ -254,10 +259,14 @@ def _chosen(values: Sequence[Any], places: Sequence[int]) -> Sequence[Any]:
     return values if len(places) == len(values) else [values[place] for place in places]
 
 
-def _ahead(bundle: Bundle, matrix: NDArray[np.float32], is_last: bool) -> Callable[[], Probabilities]:
-    """The model's answers, on another thread unless nothing is left to do meanwhile: XGBoost's library lets go of the
+def _some(probabilities: Callable[[], Probabilities], chosen: Sequence[bool]) -> Probabilities:
+    return probabilities()[np.array(chosen, dtype=np.bool_)]
+
+
+def _ahead(bundle: Bundle, matrix: NDArray[np.float32], is_only: bool) -> Callable[[], Probabilities]:
+    """The model's answers, on another thread if there is more to do meanwhile: XGBoost's library lets go of the
     interpreter."""
-    if is_last:
+    if is_only:
         return functools.partial(bundle.probabilities, matrix)
     return _model_threads().submit(bundle.probabilities, matrix).result
 

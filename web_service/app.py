@@ -26,7 +26,7 @@ from web_service.pages import Page, Pages
 from web_service.problems import MEDIA_TYPE, Problem, of_error
 from web_service.request_ids import HEADER, request_id
 from web_service.service import PredictionService
-from web_service.strict_json import NotJson, parse
+from web_service.strict_json import NotJson, parse, parse_records
 
 log = structlog.get_logger()
 HTTP_KINDS = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "not-json-media-type"}
@@ -71,7 +71,7 @@ def _add_predictions(app: Flask, parts: Parts) -> None:
 
     @app.post("/predict")
     def predict() -> Response:
-        return answered(json_body())
+        return answered(parse_records(raw_json()))
 
     @app.post("/predict/by-id")
     def predict_by_id() -> Response:
@@ -170,10 +170,15 @@ def _add_errors(app: Flask) -> None:
 
 def json_body() -> Any:
     """The request's body, parsed strictly. Raises Problem or NotJson."""
+    return parse(raw_json())
+
+
+def raw_json() -> bytes:
+    """The request's body, said to be JSON. Raises Problem."""
     if request.mimetype != "application/json":
         sent = f"'{request.mimetype[:60]}'" if request.mimetype else "no Content-Type"
         raise Problem("not-json-media-type", f"the request carries {sent}; send Content-Type: application/json")
-    return parse(request.get_data(cache=False))
+    return request.get_data(cache=False)
 
 
 def json_response(body: bytes, status: int = 200) -> Response:

@@ -12,6 +12,7 @@ from churn.metrics import AnswerMetrics
 from churn.prediction import Prediction, Route, answer_json, answers_json, to_json
 from churn.scoring import Prepared
 from churn.serving import Serving, ServingModel
+from churn.uniform import UniformRecords
 from web_service.problems import Problem, invalid_fields
 from web_service.repeats import check_key, check_repeat, identity
 from web_service.tally import AnswerTally
@@ -70,7 +71,7 @@ class PredictionService:
         started = time.perf_counter()
         if type(body) is dict:
             return answer_json(self._answers([body], None, client, key, started)[0])
-        if type(body) is not list:
+        if not _is_list(body):
             raise Problem("invalid-fields", "expected an object with the contract's fields, or a list of such objects")
         if len(body) > self.list_limit:
             detail = f"a list of {len(body)} items; at most {self.list_limit} are taken at once, send it in parts"
@@ -123,7 +124,7 @@ class PredictionService:
     def count_refused(self, body: Any, error: Exception) -> None:
         """Count the records of a body that was refused; the one who tells the caller counts, so it is counted once."""
         outcome = "not_logged" if isinstance(error, JournalFull) else "invalid"
-        self.tally.refused(self.model.current.bundle.run_id, outcome, len(body) if type(body) is list else 1)
+        self.tally.refused(self.model.current.bundle.run_id, outcome, len(body) if _is_list(body) else 1)
 
     def _answers(
         self, records: Sequence[Any], listed: int | None, client: str, key: str | None, started: float
@@ -132,6 +133,8 @@ class PredictionService:
         check_key(key)
         serving = self.model.current
         contract = serving.bundle.contract
+        if key is None and isinstance(records, UniformRecords) and "event_id" not in records.names:
+            return self._new_answers(serving, records, listed is not None, started)
         ids = [
             identity(record, contract.name, client, key, index) if type(record) is dict else None
             for index, record in enumerate(records)
@@ -139,8 +142,10 @@ class PredictionService:
         known = [prediction_id for prediction_id in ids if prediction_id is not None]
         if not known:
             return self._new_answers(serving, records, listed is not None, started)
-        prepared = _prepared(serving, records, ids, listed is not None)
         with self._first_answers.first_answers(known) as found:
+            if not found and len(set(known)) == len(records):
+                return self._new_answers(serving, records, listed is not None, started, known)
+            prepared = _prepared(serving, records, ids, listed is not None)
             fresh = _not_answered(prepared, found, contract.hash)
             made = serving.scorer.score_prepared(list(fresh.values()), ROUTE, started)
             self._log(made, keyed=True)
@@ -149,15 +154,26 @@ class PredictionService:
         answers = {**found, **{prediction.prediction_id: prediction for prediction in made}}
         return [answers[one.prediction_id] for one in prepared]
 
-    def _new_answers(self, serving: Serving, records: Sequence[Any], listed: bool, started: float) -> list[Prediction]:
-        """Answers to records that say nothing of repeats."""
-        wrong = [(index, _not_an_object(record)) for index, record in enumerate(records) if type(record) is not dict]
-        outcomes = [] if wrong else serving.scorer.score(records, ROUTE)
+    def _new_answers(
+        self,
+        serving: Serving,
+        records: Sequence[Any],
+        listed: bool,
+        started: float,
+        prediction_ids: Sequence[str] | None = None,
+    ) -> list[Prediction]:
+        """Answers to records that repeat nothing; `prediction_ids` are those of records that may be repeated later."""
+        wrong: list[tuple[int, InvalidInput]] = []
+        if not isinstance(records, UniformRecords):
+            wrong = [
+                (place, _not_an_object(record)) for place, record in enumerate(records) if type(record) is not dict
+            ]
+        outcomes = [] if wrong else serving.scorer.score(records, ROUTE, prediction_ids)
         wrong += [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, InvalidInput)]
         if wrong:
             raise invalid_fields([(index if listed else None, error) for index, error in wrong])
         predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
-        self._log(predictions)
+        self._log(predictions, keyed=prediction_ids is not None)
         self._answered(predictions, [started] * len(predictions))
         return predictions
 
@@ -217,6 +233,10 @@ def _check_same(one: Prepared, found: Mapping[str, Prediction], earlier: Prepare
     first = found[one.prediction_id]
     if first.contract_hash == contract_hash:  # cleaned by another contract, the same fields may look different
         check_repeat(first.features, first.customer_id, one)
+
+
+def _is_list(body: Any) -> bool:
+    return isinstance(body, list | UniformRecords)
 
 
 def _not_an_object(record: Any) -> InvalidInput:

@@ -16,7 +16,8 @@ from churn.contract import Contract, load_contract, parse_contract
 from churn.encoder import Cleaned, Encoder
 from churn.errors import InvalidInput
 from churn.prediction import Prediction
-from churn.scoring import COLUMNWISE_FROM, Scorer
+from churn.scoring import CHUNK, COLUMNWISE_FROM, Scorer
+from churn.uniform import UniformRecords
 from tests.fakes import pseudonym_key, random_customers, records
 
 EVERY_TYPE = parse_contract(
@@ -111,6 +112,19 @@ def one_by_one(encoder: Encoder, batch: Sequence[Mapping[str, Any]]) -> list[Cle
 def assert_alike(contract: Contract, batch: Sequence[Mapping[str, Any]]) -> None:
     encoder = Encoder(contract)
     expected = one_by_one(encoder, batch)
+    assert_as_expected(encoder, batch, expected)
+    if len(fields := {tuple(record) for record in batch}) == 1 and fields != {()}:
+        assert_as_expected(encoder, uniform(batch), expected)
+
+
+def uniform(batch: Sequence[Mapping[str, Any]]) -> UniformRecords:
+    columns = [[record[name] for record in batch] for name in batch[0]]
+    return UniformRecords(tuple(batch[0]), columns, len(batch))
+
+
+def assert_as_expected(
+    encoder: Encoder, batch: Sequence[Mapping[str, Any]], expected: Sequence[Cleaned | InvalidInput]
+) -> None:
     outcomes, matrix = ColumnEncoder(encoder).clean(batch)
 
     for record, wanted, found in zip(batch, expected, outcomes, strict=True):
@@ -170,6 +184,30 @@ def test_a_large_batch_is_answered_as_its_records_are_alone(bundle: Bundle) -> N
     alone = [scorer.score([record], "stream", [identity])[0] for record, identity in zip(batch, ids, strict=True)]
     assert [comparable(outcome) for outcome in together] == [comparable(outcome) for outcome in alone]
     assert [type(together[index]) for index in (3, 4, 5, 6)] == [InvalidInput, InvalidInput, InvalidInput, Prediction]
+
+
+def test_a_list_of_uniform_records_is_answered_as_its_records_are_alone(bundle: Bundle) -> None:
+    scorer = Scorer(bundle, key=pseudonym_key)
+    nobody = {"customer_id": None, bundle.contract.id_column: None, "event_id": None, "event_time": None, "more": 1}
+    batch: list[dict[str, Any]] = [
+        record | nobody
+        for record in records(random_customers(bundle.contract, 2 * CHUNK + 50, seed=2), bundle.contract)
+    ]
+    batch[3] |= {"gender": "?"}
+    batch[4] |= {"customer_age": "old", "event_time": "noon"}
+    batch[5] |= {"event_id": ""}
+    batch[6] |= {"customer_id": 12, "event_id": "e", "event_time": "2026-01-31T12:00:00+01:00"}
+    batch[7] |= {bundle.contract.id_column: "own"}
+    batch[CHUNK + 8] |= {"customer_id": "both", bundle.contract.id_column: "own"}
+    batch[CHUNK + 9] |= {"customer_id": True}
+    ids = [f"id-{number}" for number in range(len(batch))]
+
+    together = scorer.score(uniform(batch), "http", ids)
+
+    as_dicts = scorer.score(batch, "http", ids)
+    assert [comparable(outcome) for outcome in together] == [comparable(outcome) for outcome in as_dicts]
+    for place in (0, 3, 4, 5, 6, 7, CHUNK + 8, CHUNK + 9):
+        assert comparable(together[place]) == comparable(scorer.score([batch[place]], "http", [ids[place]])[0])
 
 
 def comparable(outcome: Prediction | InvalidInput) -> Any:

@@ -32,6 +32,7 @@ from churn.prediction import Prediction, to_json
 from churn.raw_records import Refusal
 from churn.scoring import Scorer
 from churn.store import open_store
+from churn.uniform import read_uniform
 from monitoring.truth import read_labels
 from orchestration.cleaning import Cleaner
 from orchestration.env_file import EnvFileError, value_in, write_run_id
@@ -89,6 +90,8 @@ def _http_body(bundle: Bundle) -> Target:
             body = parse(data)
         except NotJson:
             return
+        uniform = read_uniform(data)
+        assert uniform is None or list(uniform) == body
         fields = [item for item in (body if isinstance(body, list) else [body]) if isinstance(item, dict)]
         for outcome in scorer.score(fields[:200], "http"):
             if isinstance(outcome, Prediction):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from churn.pseudonym import pseudonyms
 from churn.scoring import Scorer
+from churn.uniform import read_uniform
 from tests.fakes import pseudonym_key
+from web_service.strict_json import LONG_BYTES
 
 
 def test_an_object_is_answered_with_an_object(client: Any, customer: dict[str, Any], bundle: Any) -> None:
@@ -171,3 +174,57 @@ def test_answers_and_refusals_are_counted(client: Any, customer: dict[str, Any],
     assert sample("churnwatch_predictions_total", **run, outcome="invalid") == 1
     assert sample("churnwatch_churn_probability_count", **run) == 2
     assert sample("churnwatch_prediction_seconds_count", route="http") == 2
+
+
+LONG = 100
+
+
+def long_list(customers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of one program: the same fields in all, long enough to be read by columns."""
+    rows = [{**customers[number % len(customers)], "customer_id": f"c{number}"} for number in range(LONG)]
+    assert read_uniform(orjson.dumps(rows)) is not None
+    assert len(orjson.dumps(rows)) > LONG_BYTES
+    return rows
+
+
+def test_a_long_list_is_answered_alike_however_it_is_read(
+    client: Any, customers: list[dict[str, Any]], journal: Any
+) -> None:
+    rows = long_list(customers)
+    by_columns = client.post("/predict", data=orjson.dumps(rows), content_type="application/json").get_json()
+    logged = list(journal.predictions)
+
+    by_records = client.post("/predict", json=[{**rows[0], "more": [1]}, *rows[1:]]).get_json()
+
+    assert by_records[0].pop("ignored") == 1
+    by_columns[0].pop("ignored")
+    for answer in (*by_columns, *by_records):
+        del answer["prediction_id"]
+    assert by_columns == by_records
+    assert [dict(p.features) for p in logged] == [dict(p.features) for p in journal.predictions[LONG:]]
+
+
+@pytest.mark.parametrize("more", [{}, {"event_time": "2026-01-31T12:00:00Z"}])
+def test_wrong_items_of_a_long_list_are_named_by_index(
+    client: Any, customers: list[dict[str, Any]], journal: Any, sample: Any, more: dict[str, Any]
+) -> None:
+    rows = [row | more for row in long_list(customers)]
+    rows[3] |= {"customer_age": 7, "customer_id": True}
+    rows[LONG - 1] |= {"gender": 5}
+
+    problem = client.post("/predict", data=orjson.dumps(rows), content_type="application/json").get_json()
+
+    named = [(error["index"], error["field"]) for error in problem["errors"]]
+    assert named == [(3, "customer_id"), (3, "customer_age"), (LONG - 1, "gender")]
+    assert journal.payloads == []
+
+
+def test_a_long_list_over_the_limit_is_refused(client: Any, customers: list[dict[str, Any]]) -> None:
+    rows = [{"customer_age": customer["customer_age"]} for customer in customers] * 200
+    body = orjson.dumps(rows)
+    assert LONG_BYTES < len(body) < 100_000
+
+    response = client.post("/predict", data=body, content_type="application/json")
+
+    assert response.status_code == 413
+    assert f"a list of {len(rows)} items" in response.get_json()["detail"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -133,3 +134,16 @@ def test_without_a_key_the_same_customer_is_two_predictions(client: Any, custome
     ids = {client.post("/predict", json=customer).get_json()["prediction_id"] for _ in range(2)}
 
     assert len(ids) == 2
+
+
+def test_a_long_list_repeated_in_part_gets_its_first_answers(
+    client: Any, other: Any, customers: list[dict[str, Any]], workers: list[Worker]
+) -> None:
+    rows = [{**customers[number % len(customers)], "event_id": f"e{number}"} for number in range(100)]
+    first = client.post("/predict", data=orjson.dumps(rows[:60]), content_type="application/json").get_json()
+
+    again = other.post("/predict", data=orjson.dumps(rows), content_type="application/json").get_json()
+
+    assert again[:60] == first
+    assert len({answer["prediction_id"] for answer in again}) == 100
+    assert [worker.journal.stats().accepted for worker in workers] == [60, 40]
