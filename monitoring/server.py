@@ -50,7 +50,9 @@ class StatusServer:
         except OSError as error:
             expected = f"a free port to bind on {host} ({error.strerror}); stop what uses it or set another"
             raise SettingError("WATCH_PORT", port, expected) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="status-server", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="status-server", daemon=True
+        )
         self._thread.start()
 
     @property

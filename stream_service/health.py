@@ -149,5 +149,5 @@ def serve(health: Health, registry: CollectorRegistry, host: str, port: int) -> 
     except OSError as error:
         expected = f"a free port on {host} ({error.strerror or error}); stop what holds it or choose another"
         raise SettingError("STREAM_METRICS_PORT", port, expected) from error
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.1,), name="metrics", daemon=True).start()
     return server

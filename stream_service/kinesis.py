@@ -69,7 +69,7 @@ class Kinesis:
             if shards == 0:
                 raise
             self._create(stream, shards)
-            status = "CREATING"
+            status = self._summary(stream)["StreamStatus"]
         while status == "CREATING":
             pause(0.1)
             status = self._summary(stream)["StreamStatus"]

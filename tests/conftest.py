@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from churn.bundle import Bundle, load_bundle
 from churn.contract import Contract, load_contract
 from tests.fakes import make_bundle
 
 os.environ.update(DO_NOT_TRACK="1", MLFLOW_DISABLE_TELEMETRY="true", PREFECT_SERVER_ANALYTICS_ENABLED="false")
+
+# A client of AWS reads 100 ms of descriptions, and tests make hundreds of clients.
+_descriptions = functools.cache(JSONFileLoader().load_file)
+JSONFileLoader.load_file = lambda self, path: _descriptions(path)  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session")

@@ -46,8 +46,9 @@ class AtOnce:
 class World:
     """What a test of the consumer holds in its hands."""
 
-    def __init__(self, folder: Path, bundle: Bundle) -> None:
+    def __init__(self, folder: Path, bundle: Bundle, customers: list[dict[str, Any]]) -> None:
         self.bundle = bundle
+        self.customers = customers
         self.clock = Clock()
         self.seconds = 1000.0
         self.pauses: list[float] = []
@@ -57,7 +58,6 @@ class World:
         self.registry = CollectorRegistry()
         self.settings = StreamSettings(stream_shards=2, stream_poll_seconds=0.2)
         self.parts = self.make_parts()
-        self.customers = records(random_customers(bundle.contract, 3000, seed=5), bundle.contract)
 
     def make_parts(self, **changes: Any) -> Parts:
         metrics = StreamMetrics(self.registry) if not hasattr(self, "parts") else self.parts.metrics
@@ -133,9 +133,15 @@ class World:
         return self.registry.get_sample_value(f"churnwatch_{name}", labels)
 
 
+@pytest.fixture(scope="session")
+def customers(bundle: Bundle) -> list[dict[str, Any]]:
+    """Many, made once. Do not alter them."""
+    return records(random_customers(bundle.contract, 3000, seed=5), bundle.contract)
+
+
 @pytest.fixture
-def world(tmp_path: Path, bundle: Bundle) -> Iterator[World]:
-    made = World(tmp_path, bundle)
+def world(tmp_path: Path, bundle: Bundle, customers: list[dict[str, Any]]) -> Iterator[World]:
+    made = World(tmp_path, bundle, customers)
     made.store.check()
     made.make_streams()
     yield made
