@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 from churn.bundle import Bundle
 from churn.prediction import Prediction, derived_id
 from churn.raw_records import RawRecord, Refusal, score_raw
-from churn.scoring import Scorer
-from tests.fakes import random_customers, records
+from churn.scoring import COLUMNWISE_FROM, Scorer
+from churn.uniform import read_uniform_documents
+from tests.fakes import Clock, pseudonym_key, random_customers, records
 
 LONGEST = 10_000
 
@@ -91,6 +94,37 @@ def test_a_record_that_breaks_the_model_is_set_aside_and_the_others_pass(
 
     assert outcomes[1] == Refusal("scoring_failed", "FloatingPointError: overflow")
     assert [type(outcome) for outcome in outcomes] == [Prediction, Refusal, Prediction]
+
+
+def test_many_of_one_producer_are_answered_as_each_alone_is(bundle: Bundle) -> None:
+    scorer = Scorer(bundle, key=pseudonym_key, now=Clock())
+    customers = records(random_customers(bundle.contract, COLUMNWISE_FROM + 40, seed=9), bundle.contract)
+    sent = [one | {"customer_id": f"c{n}", "event_id": n or None} for n, one in enumerate(customers)]
+    sent[3] |= {"customer_age": "old"}
+    sent[4] |= {"event_id": ""}
+    batch = raw(*[orjson.dumps(one) for one in sent])
+    assert read_uniform_documents([one.data for one in batch]) is not None
+
+    together = score_raw(scorer, batch, "stream", LONGEST)
+
+    alone = [score_raw(scorer, [one], "stream", LONGEST)[0] for one in batch]
+    mixed = score_raw(scorer, [*batch, *raw(b"x")], "stream", LONGEST)
+    assert timeless(together) == timeless(alone) == timeless(mixed[:-1])
+    assert [type(outcome) for outcome in together[2:6]] == [Prediction, Refusal, Refusal, Prediction]
+
+
+def test_one_that_is_too_large_is_refused_among_many_alike(bundle: Bundle, customer: dict[str, Any]) -> None:
+    sent = [orjson.dumps(customer | {"more": "m" * (LONGEST if n == 70 else 1)}) for n in range(100)]
+
+    outcomes = score_raw(Scorer(bundle), raw(*sent), "stream", LONGEST)
+
+    assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Refusal)] == [70]
+
+
+def timeless(outcomes: Sequence[Prediction | Refusal]) -> list[Any]:
+    return [
+        msgspec.structs.replace(one, latency_seconds=0.0) if isinstance(one, Prediction) else one for one in outcomes
+    ]
 
 
 @settings(max_examples=200, deadline=None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn.uniform import MOST_FIELDS, UniformRecords, read_uniform
+from churn.uniform import MOST_FIELDS, UniformRecords, read_uniform, read_uniform_documents
 from web_service.strict_json import NotJson, parse
 
 scalars = st.one_of(
@@ -123,3 +123,41 @@ def test_records_are_reached_by_place_slice_and_column() -> None:
     assert list(found[:2].column("absent")) == [None, None]
     with pytest.raises(IndexError):
         found[3]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_documents_are_read_as_each_alone_would_be(data: st.DataObject) -> None:
+    documents = [orjson.dumps(item) for item in data.draw(uniform_lists.filter(_fits_in_8_bytes))]
+    for _ in range(data.draw(st.integers(0, 2))):
+        place = data.draw(st.integers(0, len(documents) - 1))
+        more = data.draw(st.sampled_from([b"", b" ", b",", b'"', b"{", b"}", b'},{"a":1', b',{"a":1}', b'"}']))
+        documents[place] = data.draw(st.sampled_from([documents[place] + more, more + documents[place], more]))
+
+    found = read_uniform_documents(documents)
+
+    if found is not None:
+        assert exactly(found) == exactly([orjson.loads(document) for document in documents])
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        [b'{"a":1},{"a":"', b'"}'],
+        [b'{"a":1},{"a":"{}', b'{"}'],
+        [b'{"a":1},{"a":2}', b""],
+        [b'{"a":1', b'"b":2}'],
+        [b'{"a":1}', b'{"a":2},'],
+        [b'{"a":1}', b' {"a":2}'],
+        [],
+    ],
+)
+def test_no_document_is_made_of_two_nor_two_of_one(documents: list[bytes]) -> None:
+    assert read_uniform_documents(documents) is None
+
+
+def test_documents_of_the_same_fields_are_taken() -> None:
+    found = read_uniform_documents([b'{"a":1}', b'{"a":"12:30"} ', b'{ "a" : null}\n'])
+
+    assert found is not None
+    assert list(found) == [{"a": 1}, {"a": "12:30"}, {"a": None}]
