@@ -18,7 +18,8 @@ RUN groupadd --gid 10001 churnwatch \
 WORKDIR /app
 COPY docker/bin/install-requirements /usr/local/bin/
 COPY requirements/stream.txt requirements/otel.txt requirements/
-# Traces are on by a variable alone, so their libraries (7 MB) are there. scipy (140 MB) is asked for by XGBoost's Python package; scoring uses its C library alone (churn/xgboost_native.py).
+# Traces are on by a variable alone, so their libraries (7 MB) are there. scipy (140 MB) is asked for by XGBoost's Python package; no room but training and the watch, for Evidently, imports it
+# (churn/xgboost_native.py, churn/distributions.py).
 RUN install-requirements requirements/otel.txt scipy
 COPY docker/bin/ /usr/local/bin/
 # The one command, leading to the room that an image holds.
@@ -86,9 +87,8 @@ USER 10001:10001
 EXPOSE 8085
 ENTRYPOINT ["python", "-m", "monitoring"]
 
-# Evidently, for a report, runs in the watch (EVIDENTLY_URL). Its tests of drift want the scipy left out of `tables`.
+# Evidently, for a report, runs in the watch (EVIDENTLY_URL).
 FROM tables AS report
-RUN install-requirements requirements/simulate.txt
 COPY contracts contracts
 COPY churn churn
 COPY reporting reporting

@@ -158,7 +158,7 @@ bench-promotion: setup  ## The replay of 50,000 logged requests through champion
 	@$(BIN)/python -m benchmarks.promotion
 
 bench-docker: setup  ## CPU and memory of each container at rest and at 200 predictions a second
-	@$(BIN)/python -m benchmarks.docker
+	@$(BIN)/python -m benchmarks.docker --write
 
 bench-serverless: setup  ## The exported artifact under the standard library: cold start, one prediction, memory
 	@$(BIN)/python -m benchmarks.serverless

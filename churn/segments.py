@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, xlogy
 
+from churn.distributions import normal_below, x_log_y
 from churn.histogram import SCORE, Column, Profile
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ def _share_p_values(counted: _Counted) -> Floats:
         for seen, expected in ((rows, pooled * total), (total - rows, (1 - pooled) * total)):
             expected = np.maximum(expected, 1e-12)
             pearson += (seen - expected) ** 2 / expected
-            ratio += 2 * xlogy(seen, np.maximum(seen, 1e-12) / expected)
+            ratio += 2 * x_log_y(seen, np.maximum(seen, 1e-12) / expected)
     statistic = np.sqrt(np.maximum(np.minimum(pearson, ratio), 0.0))
-    return np.where(usable, 2 * ndtr(-statistic), np.nan)
+    return np.where(usable, 2 * normal_below(-statistic), np.nan)
 
 
 def _score_p_values(counted: _Counted) -> Floats:
@@ -167,7 +167,7 @@ def _score_p_values(counted: _Counted) -> Floats:
     between = old * new / np.maximum(old + new, 1) * (mean_new - mean_old) ** 2
     pooled = (old * var_old + new * var_new + between) / np.maximum(old + new - 1, 1)
     error = np.sqrt(pooled * (1 / np.maximum(old, 1) + 1 / np.maximum(new, 1)))
-    return np.where(usable, 2 * ndtr(-np.abs(mean_new - mean_old) / np.maximum(error, 1e-12)), np.nan)
+    return np.where(usable, 2 * normal_below(-np.abs(mean_new - mean_old) / np.maximum(error, 1e-12)), np.nan)
 
 
 def _benjamini_yekutieli(p_values: Floats) -> Floats:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtrc, gammaln, kolmogorov, ndtr, xlogy
+
+from churn.distributions import chi_square_above, kolmogorov_above, log_factorial, normal_below, x_log_y
 
 Counts = NDArray[np.int64]
 Shares = NDArray[np.float64]
@@ -40,7 +41,7 @@ def kolmogorov_smirnov(reference: Counts, window: Counts) -> Outcome:
     rows, window_rows = int(reference.sum()), int(window.sum())
     root = math.sqrt(rows * window_rows / (rows + window_rows))
     distance = float(np.abs(np.cumsum(reference) / rows - np.cumsum(window) / window_rows).max())
-    return Outcome("ks", distance, float(kolmogorov((root + 0.12 + 0.11 / root) * distance)))
+    return Outcome("ks", distance, kolmogorov_above((root + 0.12 + 0.11 / root) * distance))
 
 
 def rank_sum(reference: Counts, window: Counts) -> Outcome:
@@ -57,7 +58,7 @@ def rank_sum(reference: Counts, window: Counts) -> Outcome:
     if variance <= 0.0:
         return Outcome("rank_sum", 0.0, 1.0)
     z = (float((window * ranks).sum()) - window_rows * (total + 1.0) / 2.0) / math.sqrt(variance)
-    return Outcome("rank_sum", z, float(2.0 * ndtr(-abs(z))))
+    return Outcome("rank_sum", z, 2.0 * float(normal_below(-abs(z))))
 
 
 def homogeneity(reference: Counts, window: Counts) -> Outcome:
@@ -87,8 +88,8 @@ def two_shares(method: str, hits: int, rows: int, window_hits: int, window_rows:
         return Outcome(method, difference, _chi_square(table).p_value)
     low, high = max(0, window_rows - (total - all_hits)), min(all_hits, window_rows)
     k = np.arange(low, high + 1, dtype=np.float64)
-    logs = -gammaln(k + 1) - gammaln(all_hits - k + 1)
-    logs -= gammaln(window_rows - k + 1) + gammaln(total - all_hits - window_rows + k + 1)
+    logs = -log_factorial(k) - log_factorial(all_hits - k)
+    logs -= log_factorial(window_rows - k) + log_factorial(total - all_hits - window_rows + k)
     chances = np.exp(logs - logs.max())
     rarer = chances <= chances[window_hits - low] * (1.0 + 1e-7)  # equal ones differ by rounding
     return Outcome(method, difference, min(1.0, float(chances[rarer].sum() / chances.sum())))
@@ -144,8 +145,8 @@ def _chi_square(table: Counts) -> Outcome:
     totals = table.sum(axis=0)
     expected = np.outer(table.sum(axis=1), totals) / totals.sum()
     pearson = float(((table - expected) ** 2 / expected).sum())
-    likelihood_ratio = 2.0 * float(xlogy(table, table / expected).sum())
-    return Outcome("chi_square", pearson, float(chdtrc(table.shape[1] - 1, min(pearson, likelihood_ratio))))
+    likelihood_ratio = 2.0 * float(x_log_y(table, table / expected).sum())
+    return Outcome("chi_square", pearson, chi_square_above(table.shape[1] - 1, min(pearson, likelihood_ratio)))
 
 
 def _pool(reference: Counts, window: Counts) -> Counts:
