@@ -151,8 +151,8 @@ def load_bundle(folder: Path, expected_digest: str | None = None) -> Bundle:
         raise BundleRefused(run_id, f"{MANIFEST} has sha256 {digest[:12]}…, registered was {expected_digest[:12]}…")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise BundleRefused(run_id, f"format version {manifest.get('format_version')}, this is {FORMAT_VERSION}")
-    _verify_files(folder, run_id, manifest["files"])
     try:
+        _verify_files(folder, run_id, manifest["files"])
         bundle = _load_verified(folder, digest, run_id, manifest)
         _verify_golden(bundle)
     except BundleRefused as error:

@@ -136,7 +136,7 @@ def parse_contract(text: str, source: str = "contract.toml") -> Contract:
         raise ContractError(source, [f"{shown(key[0])}: a key of so many parts; no contract has one"])
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # its own error is a ValueError; so is a number of 5,000 digits
         raise ContractError(source, [f"not valid TOML: {error}"]) from error
     reader = TableReader(document)
     contract = _read(reader, text, _digest(document))

@@ -164,7 +164,7 @@ def read_labels(path: Path, store: PredictionStore, now: datetime, pseudonym_of:
             while batch := list(islice(labels, LABEL_BATCH)):
                 found = store.label(batch)
                 total = Labelled(*(getattr(total, name) + getattr(found, name) for name in Labelled.__slots__))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WatchError(f"{path}: cannot be read: {error}") from error
     return total
 

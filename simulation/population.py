@@ -87,7 +87,7 @@ def load_population(contract: Contract, folder: Path = POPULATIONS_FOLDER) -> Po
     except FileNotFoundError:
         known = ", ".join(sorted(file.stem for file in folder.glob("*.toml"))) or "none"
         raise ContractError(contract.name, [f"no population to simulate; known: {known}; or write {path}"]) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ContractError(str(path), [f"cannot be read: {error}"]) from error
     return parse_population(document, contract, path.name)
 

@@ -54,6 +54,18 @@ def test_a_missing_file_is_named(copy: Path) -> None:
         load_bundle(copy)
 
 
+@pytest.mark.parametrize("files", [None, [], {"profile" + " " * 300 + ".json": "0"}, {"golden.json": 1}])
+def test_a_manifest_that_lists_no_such_files_is_refused(copy: Path, files: object) -> None:
+    manifest = json.loads((copy / MANIFEST).read_bytes())
+    manifest["files"] = files
+    if files is None:
+        del manifest["files"]
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+
+    with pytest.raises(BundleRefused, match=manifest["run_id"]):
+        load_bundle(copy)
+
+
 def test_a_golden_answer_that_differs_is_refused(copy: Path) -> None:
     golden = json.loads((copy / "golden.json").read_bytes())
     golden[3]["churn_probability"] += 1e-4

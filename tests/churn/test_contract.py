@@ -93,6 +93,8 @@ def test_every_problem_is_named_at_once_with_its_place() -> None:
         ),
         (('column = "LEFT"', 'column = "plan"'), "it is a feature too; a model must not see it"),
         (('name = "small"', 'name = "../small"'), "name='../small': expected letters, digits and _ only"),
+        (("maximum = 150", f"maximum = 1{'0' * 400}"), "expected a number"),
+        (("maximum = 150", f"maximum = 1{'0' * 5_000}"), "not valid TOML"),
         (("required = true", "required = 1"), "features.age.required=1: expected true or false"),
         (('missing = ["?"]', 'missing = ["?"]\ndrop = ["plan"]'), "source.drop: 'plan' is a feature too"),
     ],

@@ -8,6 +8,7 @@ images (label `churnwatch.stand-in`) an override is added and nothing is pulled;
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import shutil
@@ -232,44 +233,80 @@ def test_the_gateway_keeps_metrics_inside_and_answers_for_itself_as_the_service_
     assert json.loads(body)["status"] == 413
 
 
-def test_a_new_certificate_is_taken_without_a_restart_and_a_wrong_one_is_not(system: System) -> None:
+def test_a_new_certificate_is_taken_without_a_dropped_request_and_a_wrong_one_is_not(system: System) -> None:
     files = [ROOT / "secrets" / name for name in ("gateway_certificate", "gateway_certificate_key")]
-    old = [file.read_text() for file in files]
+    old, new = [file.read_text() for file in files], certificate_and_key()
 
-    def reload() -> int:
-        tested = system.compose("exec", "-T", "gateway", "nginx", "-t", "-q", check=False)
-        return tested.returncode or system.compose("exec", "-T", "gateway", "nginx", "-s", "reload").returncode
-
-    def answers() -> bool:
-        try:
-            return system.request("/health")[0] == 200
-        except OSError:  # a worker with the old one
-            return False
-
-    try:
-        files[1].write_text("no key\n")
-        assert reload() != 0
-        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
-        make += [
-            "-days",
-            "2",
-            "-subj",
-            "/CN=another",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-keyout",
-            "/dev/stdout",
-        ]
-        made = subprocess.run(make, capture_output=True, text=True, check=True).stdout
-        files[0].write_text(made[made.index("-----BEGIN CERTIFICATE") :])
-        files[1].write_text(made[: made.index("-----BEGIN CERTIFICATE")])
-        assert reload() == 0
-        wait_until(answers, 30, "an answer under the new certificate")
-    finally:
-        for file, text in zip(files, old, strict=True):
+    def put(texts: list[str]) -> int:
+        for file, text in zip(files, texts, strict=True):
             file.write_text(text)
-        reload()
-        wait_until(answers, 30, "an answer under the old certificate")
+        made = ["make", "-s", "certificate-reload", "env=local"]
+        return subprocess.run(made, cwd=ROOT, env=system.environment, capture_output=True, check=False).returncode
+
+    callers = [Caller(system, old[0] + new[0]) for _ in range(4)]
+    try:
+        assert put([old[0], "no key\n"]) != 0
+        assert put(new) == 0
+        wait_until(lambda: all(caller.shown[-1:] == [der(new[0])] for caller in callers), 30, "the new certificate")
+    finally:
+        assert put(old) == 0
+        wait_until(lambda: all(caller.shown[-1:] == [der(old[0])] for caller in callers), 30, "the old certificate")
+        for caller in callers:
+            caller.stop()
+
+    print(f"\n{sum(caller.answered for caller in callers):,} answered while the certificate changed twice")
+    assert [caller.failures for caller in callers] == [[]] * 4
+    assert {each for caller in callers for each in caller.shown} == {der(old[0]), der(new[0])}
+
+
+class Caller:
+    """Asks for /health on a new connection each time, trusting these certificates."""
+
+    def __init__(self, system: System, trusted: str) -> None:
+        self.answered = 0
+        self.failures: list[str] = []
+        self.shown: list[bytes] = []
+        """The certificates that it was shown, one after the other; workers of both answer for a moment."""
+        self._port = int(system.environment["GATEWAY_PORT"])
+        self._trust = ssl.create_default_context(cadata=trusted)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.005):
+            connection = http.client.HTTPSConnection("localhost", self._port, timeout=10, context=self._trust)
+            try:
+                connection.connect()
+                shown = connection.sock.getpeercert(binary_form=True)
+                connection.request("GET", "/health")
+                answer = connection.getresponse()
+                answer.read()
+                assert answer.status == 200, answer.status
+            except (OSError, http.client.HTTPException, AssertionError) as error:
+                self.failures.append(repr(error))
+            else:
+                self.answered += 1
+                if self.shown[-1:] != [shown]:
+                    self.shown.append(shown)
+            finally:
+                connection.close()
+
+
+def certificate_and_key() -> list[str]:
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
+    make += ["-days", "2", "-subj", "/CN=another", "-addext", "subjectAltName=DNS:localhost", "-keyout", "/dev/stdout"]
+    made = subprocess.run(make, capture_output=True, text=True, check=True).stdout
+    begins = made.index("-----BEGIN CERTIFICATE")
+    return [made[begins:], made[:begins]]
+
+
+def der(certificate: str) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(certificate)
 
 
 def test_reports_are_behind_a_password(system: System) -> None:

@@ -200,6 +200,8 @@ def test_a_csv_of_labels_comes_into_the_store(scene: Any, tmp_path: Path) -> Non
     [
         ("id,churned\n1,true\n", "columns churned, id: expected churned, and prediction_id"),
         ("", "columns none: expected churned"),
+        ("c" * 200_000, "cannot be read: field larger than field limit"),
+        ("prediction_id,churned\n" + "p" * 200_000, "cannot be read: field larger than field limit"),
         ("prediction_id,churned\np,maybe\n", "line 2: churned='maybe': expected true or false"),
         ("prediction_id,churned,observed_at\np,1,soon\n", "line 2: Invalid isoformat string: 'soon'"),
         ("customer_id,contract,churned\n7,,1\n", "line 2: expected a prediction_id, or a customer_id and its contract"),
