@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Annotated, Any, overload
 
 import msgspec
@@ -22,6 +23,9 @@ KEPT_DECODERS = 64
 """Names are the sender's to choose, so only so many sets of them are remembered."""
 _Scalar = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None
 """JSON readers agree on these; on whole numbers beyond 8 bytes they do not."""
+
+
+_first_byte = itemgetter(slice(1))
 
 
 class UniformRecords(Sequence[dict[str, Any]]):
@@ -82,7 +86,7 @@ def read_uniform_documents(documents: Sequence[bytes]) -> UniformRecords | None:
     body = b"[" + b",".join(documents) + b"]"
     # Each document begins with a brace and holds no other. So the list's records begin where the documents do, and
     # between two braces that begin records there is but one comma: the one that was put between the documents.
-    if body.count(b"{") != len(documents) or not all(one[:1] == b"{" for one in documents):
+    if body.count(b"{") != len(documents) or set(map(_first_byte, documents)) != {b"{"}:
         return None
     found = read_uniform(body)
     return found if found is not None and len(found) == len(documents) else None

@@ -55,6 +55,10 @@ CREATE TABLE IF NOT EXISTS documents (
 );
 """
 MAX_IDLE_READERS = 4
+WRITER_CACHE_KB = 32_000
+"""Room for the pages that a batch of 10,000 changes: too little, and they are written twice."""
+CHECKPOINT_PAGES = 10_000
+"""40 MB of log before its pages go to their places: those of indexes over random ids are changed again and again."""
 
 
 class Database:
@@ -77,6 +81,8 @@ class Database:
         with self._translated(), self._write_lock:
             if self._writer is None:
                 self._writer = self._connect()
+                self._writer.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KB}")
+                self._writer.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             connection = self._writer
             connection.execute("BEGIN IMMEDIATE")
             try:
