@@ -339,6 +339,16 @@ def test_containers_run_as_nobody_in_particular_and_cannot_write_their_root(syst
         assert lines[1].split() == ["CapEff:", "0" * 16], service
 
 
+def test_every_image_but_those_of_training_and_the_watch_is_below_600_mb(system: System) -> None:
+    rooms = ("web", "stream", "backup", "emulator", "simulate", "report")
+    sizes = {
+        room: int(docker("image", "inspect", "--format", "{{.Size}}", f"churnwatch/{room}").stdout) for room in rooms
+    }
+    print(f"\n{', '.join(f'{room} {size / 1e6:.0f} MB' for room, size in sizes.items())}")
+
+    assert max(sizes.values()) < 600_000_000, sizes
+
+
 def test_at_200_predictions_a_second_through_the_gateway_none_fails(system: System) -> None:
     command = [sys.executable, "-m", "benchmarks.docker"]
     done = subprocess.run(command, cwd=ROOT, env=system.environment, capture_output=True, text=True, check=False)
