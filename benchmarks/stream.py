@@ -26,6 +26,7 @@ from benchmarks.subject import DEPTH, TREES, bundle, machine, records
 from churn.bundle import Bundle
 from churn.raw_records import RawRecord, score_raw
 from churn.scoring import Scorer
+from churn.uniform import read_uniform_documents
 from stream_service import interpreter
 from stream_service.pipeline import result_json
 
@@ -76,12 +77,13 @@ def scoring_path(model: Bundle) -> dict[str, Any]:
     scorer = Scorer(model, key=exemplary_key)
     data = payloads(BATCH)
     batch = raw(data)
-    fields = [orjson.loads(one) for one in data]
+    fields = read_uniform_documents(data)
+    assert fields is not None
     matrix = scorer._by_columns.columns(fields).matrix
     predictions = score_raw(scorer, batch, "stream", 1 << 18)
     interpreter.tune()  # as the service does
     steps = {
-        "parse": _best(lambda: [orjson.loads(one) for one in data]),
+        "parse": _best(lambda: read_uniform_documents(data)),
         "validate and encode": _best(lambda: scorer._by_columns.columns(fields)),
         "score and calibrate": _best(lambda: model.probabilities(matrix)),
         "serialise": _best(lambda: [result_json(one) for one in predictions]),  # type: ignore[arg-type]
