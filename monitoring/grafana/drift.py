@@ -6,7 +6,8 @@ from typing import Any
 
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
-from churn.drift import MINIMUM_EFFECT
+from churn.drift import FALSE_ALARM_BUDGET, MINIMUM_EFFECT
+from churn.joint_drift import THRESHOLD
 from monitoring.alarms import PAGE_EFFECT
 from monitoring.grafana import panels
 from monitoring.grafana.board import COLUMNS, RUN, Row, alarms_figure, board
@@ -36,6 +37,10 @@ ODD = {"unknown": "unknown", "invalid": "impossible", "out_of_range": "out of ra
 PSI_STEPS = ((None, GREEN), (0.1, AMBER), (0.25, RED))
 """As those who know PSI read it: a small shift from a tenth, a large one from a quarter."""
 
+ESTIMATE_OFF = 0.05
+"""As the alert EstimateOff has it."""
+BUDGET_STEPS = ((None, AMBER), (FALSE_ALARM_BUDGET, GREEN))
+
 
 def build() -> Any:
     return board(
@@ -47,7 +52,7 @@ def build() -> Any:
             Row("Which columns", 13, [(_verdicts(), 13), (_columns_now(), 11)]),
             Row("How far, and how surely", 9, [(_effect(), 12), (_chance(), 12)]),
             Row("What the columns hold", 8, [(_missing(), 8), (_odd(), 8), (_psi(), 8)]),
-            Row("What columns cannot show", 8, [(_auc(), 9), (_joint(), 7), (_evidently(), 8)]),
+            Row("What columns cannot show", 8, [(_auc(), 7), (_estimate_error(), 5), (_joint(), 6), (_evidently(), 6)]),
         ],
         by_feature=True,
     )
@@ -93,6 +98,15 @@ def _first() -> list[tuple[Any, int]]:
         unit="dateTimeFromNow",
         empty=NO_WINDOW,
     )
+    looked = panels.figure(
+        "Watch looked",
+        "How long ago the watch read the log. Past five minutes it pages.",
+        [Query("time() - churnwatch_watch_last_poll_timestamp_seconds")],
+        unit="s",
+        empty="The watch does not answer.",
+        steps=panels.above(300),
+        decimals=0,
+    )
     auc = panels.figure(
         "AUC",
         "Estimated without labels (blind to concept drift), and realised by the labels that came.",
@@ -101,7 +115,7 @@ def _first() -> list[tuple[Any, int]]:
         empty="Neither an estimate nor labels yet.",
         decimals=3,
     )
-    return [(alarms_figure(ALERTS), 4), (state, 4), (told, 5), (size, 4), (age, 3), (auc, 4)]
+    return [(alarms_figure(ALERTS), 4), (state, 4), (told, 4), (size, 3), (age, 3), (looked, 3), (auc, 3)]
 
 
 def _verdicts() -> Any:
@@ -138,7 +152,11 @@ def _columns_now() -> Any:
         columns={"feature": "Column"},
         overrides={
             "Effect": [*three, *panels.coloured(((None, GREEN), (MINIMUM_EFFECT, AMBER), (PAGE_EFFECT, RED)))],
-            "Chance": [DynamicConfigValue("unit", "sci"), DynamicConfigValue("decimals", 1)],
+            "Chance": [
+                DynamicConfigValue("unit", "sci"),
+                DynamicConfigValue("decimals", 1),
+                *panels.coloured(BUDGET_STEPS),
+            ],
             "PSI": [*three, *panels.coloured(PSI_STEPS)],
             "Missing": share,
             "Importance": share,
@@ -238,19 +256,27 @@ def _auc() -> Any:
     )
 
 
+def _estimate_error() -> Any:
+    return panels.lines(
+        "How far the estimated AUC was off",
+        f"From the realised one, once labels came. From {ESTIMATE_OFF:g} on, for ten minutes, it rings.",
+        [Query(f'abs(churnwatch_estimate_error{{{RUN},metric="auc"}})', "off by")],
+        unit="none",
+        empty="No labels yet.",
+        steps=((None, GREEN), (ESTIMATE_OFF, AMBER)),
+    )
+
+
 def _joint() -> Any:
     return panels.lines(
-        "Features together",
-        "How well trees tell the window from the reference: 0.5 is not at all. Asked hourly, while no column moves.",
-        [
-            Query(f"churnwatch_joint_drift_auc{{{RUN}}}", "AUC"),
-            Query(f"0.5 + 0.5 * churnwatch_joint_drift_alarm{{{RUN}}}", "rings at 1"),
-        ],
+        "Features together: chance that they go together as they did",
+        f"At or below the line, {THRESHOLD:g}, it rings; drawn from one in a million. Asked hourly, while no column "
+        "moves.",
+        [Query(f"clamp_min(churnwatch_joint_drift_p_value{{{RUN}}}, 1e-6)", "chance")],
         unit="none",
         empty="Not asked yet: hourly, while no column moves.",
-        minimum=0.4,
-        maximum=1.0,
-        dashed="rings at 1",
+        steps=((None, RED), (THRESHOLD, GREEN)),
+        logarithmic=True,
     )
 
 

@@ -32,9 +32,17 @@ def build() -> Any:
         ALERTS,
         [
             Row("", 4, _first()),
-            Row("Requests", 9, [(_requests(), 8), (_latency(), 8), (_answers(), 8)]),
-            Row("The journal: answers on their way to the log", 8, [(_waiting(), 8), (_flow(), 8), (_disk(), 8)]),
-            Row("Models and the gateway", 7, [(_models(), 12), (_changes(), 6), (_certificate(), 6)]),
+            Row("Requests", 9, [(_requests(), 6), (_errors(), 6), (_latency(), 6), (_answers(), 6)]),
+            Row(
+                "The journal: answers on their way to the log",
+                8,
+                [(_oldest(), 6), (_waiting(), 6), (_flow(), 6), (_disk(), 6)],
+            ),
+            Row(
+                "Models and the gateway",
+                7,
+                [(_models(), 9), (_changes(), 5), (_refused(), 3), (_gateway(), 3), (_certificate(), 4)],
+            ),
         ],
     )
 
@@ -48,6 +56,15 @@ def _first() -> list[tuple[Any, int]]:
         empty="No service serves this contract.",
         steps=panels.above(2),
         words={"1": ("one model", GREEN)},
+    )
+    up = panels.figure(
+        "Services",
+        "Whether the HTTP and the stream service answer Prometheus. A minute without an answer pages.",
+        [Query('min by (job) (up{job=~"web|stream"})', "{{job}}")],
+        unit="none",
+        empty="Prometheus knows no service.",
+        steps=panels.below(1),
+        words={"0": ("away", RED), "1": ("answers", GREEN)},
     )
     rate = panels.figure(
         "Requests",
@@ -83,7 +100,7 @@ def _first() -> list[tuple[Any, int]]:
         steps=panels.above(60),
         decimals=0,
     )
-    return [(alarms_figure(ALERTS), 4), (models, 4), (rate, 4), (errors, 4), (slow, 4), (oldest, 4)]
+    return [(alarms_figure(ALERTS), 4), (up, 4), (models, 4), (rate, 3), (errors, 3), (slow, 3), (oldest, 3)]
 
 
 def _requests() -> Any:
@@ -94,6 +111,18 @@ def _requests() -> Any:
         unit="reqps",
         empty="The HTTP service does not answer.",
         stacked=True,
+    )
+
+
+def _errors() -> Any:
+    return panels.lines(
+        "Errors on our side",
+        "Share of requests answered 5xx, over five minutes. Past the line, for five minutes, it pages.",
+        [Query("churnwatch:http_errors:ratio5m", "5xx")],
+        unit="percentunit",
+        empty=NO_REQUEST,
+        steps=((None, GREEN), (0.01, RED)),
+        maximum=0.02,
     )
 
 
@@ -120,6 +149,17 @@ def _answers() -> Any:
         [Query(outcomes, "{{route}} {{outcome}}")],
         unit="cps",
         empty="This run has answered nothing yet.",
+    )
+
+
+def _oldest() -> Any:
+    return panels.lines(
+        "Oldest answer not in the log",
+        "Age by instance. It is safe on the local disk; past the line, a minute, the store does not take them.",
+        [Query("max by (instance) (churnwatch_journal_oldest_seconds)", "{{instance}}")],
+        unit="s",
+        empty="The HTTP service does not answer.",
+        steps=((None, GREEN), (60, RED)),
     )
 
 
@@ -172,14 +212,35 @@ def _models() -> Any:
 
 def _changes() -> Any:
     return panels.lines(
-        "Swaps, and refusals",
-        "Models swapped in while serving, in an hour; and workers that refuse the one their alias leads to.",
-        [
-            Query("sum by (job) (increase(churnwatch_model_swaps_total[1h]))", "{{job}} swaps"),
-            Query("sum by (job) (churnwatch_model_refused)", "{{job}} refuses"),
-        ],
+        "Swaps",
+        "Models swapped in while serving, in an hour.",
+        [Query("sum by (job) (increase(churnwatch_model_swaps_total[1h]))", "{{job}}")],
         unit="none",
         empty="No service answers.",
+    )
+
+
+def _refused() -> Any:
+    return panels.figure(
+        "Refusals",
+        "Workers that refuse the model that their alias leads to, and serve the one before. One pages.",
+        [Query("sum by (job) (churnwatch_model_refused)", "{{job}}")],
+        unit="none",
+        empty="No service answers.",
+        steps=panels.above(1),
+        words={"0": ("none", GREEN)},
+    )
+
+
+def _gateway() -> Any:
+    return panels.figure(
+        "Gateway",
+        "Whether the gateway at WATCH_GATEWAY answers the watch. Two minutes without an answer page.",
+        [Query("churnwatch_gateway_up", "{{address}}")],
+        unit="none",
+        empty="WATCH_GATEWAY is not set, so no gateway is looked at.",
+        steps=panels.below(1),
+        words={"0": ("away", RED), "1": ("answers", GREEN)},
     )
 
 

@@ -21,7 +21,7 @@ def build() -> Any:
         [
             Row("", 4, _first()),
             Row("Is it keeping up", 9, [(_lag(), 12), (_records(), 12)]),
-            Row("What was set aside", 8, [(_dead_letters(), 12), (_retries(), 12)]),
+            Row("What was set aside", 8, [(_dead_letters(), 8), (_dead_share(), 8), (_retries(), 8)]),
             Row("Inside", 8, [(_batches(), 8), (_checkpoints(), 8), (_behind(), 8)]),
         ],
     )
@@ -109,6 +109,18 @@ def _dead_letters() -> Any:
         empty="Nothing was set aside.",
         steps=((None, GREEN), (1, AMBER)),
         stacked=True,
+    )
+
+
+def _dead_share() -> Any:
+    return panels.lines(
+        "Dead letters of all records",
+        "Share over 15 minutes. Past the line, one in twenty, it pages: the contract or the sender is wrong.",
+        [Query("churnwatch:dead_letters:ratio15m", "share")],
+        unit="percentunit",
+        empty=QUIET,
+        steps=((None, GREEN), (0.05, RED)),
+        maximum=0.1,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from monitoring.grafana.board import RUNBOOK_PANEL, WIDTH, runbook
 from monitoring.grafana.build import DASHBOARDS, FOLDER, render
@@ -108,6 +109,62 @@ def test_every_alert_is_on_a_dashboard() -> None:
     shown = {word for name in DASHBOARDS for text in expressions(name) for word in re.findall(r"\w+", text)}
 
     assert set(ALERTS) <= shown
+
+
+def limits() -> Iterator[tuple[str, str, float]]:
+    """Of each alert: its name, a metric that it reads, and the value at which it rings, as its expression has it."""
+    rules = yaml.safe_load((ROOT / "monitoring/prometheus/alerts.yml").read_text(encoding="utf-8"))["groups"]
+    for rule in (rule for group in rules for rule in group["rules"]):
+        metrics = re.findall(r"(?:churnwatch[:_][\w:]+|\bup)\b", rule["expr"])
+        asked = re.search(r"(?:>|<|==) *([\d.]+)(?: \* ([\d.]+))?(?: or .*| unless .*)?$", rule["expr"])
+        assert asked, rule["expr"]
+        yield rule["alert"], metrics[0], float(asked[1]) * float(asked[2] or 1)
+
+
+SHOWN_OTHERWISE = {
+    "FeatureDrift": "churnwatch_feature_drift_score",
+    "JointDrift": "churnwatch_joint_drift_p_value",
+    "BadInput": "churnwatch_feature_quality_threshold",
+}
+"""They read what rings; what it rings for has its limit drawn: of an effect, a chance, a share."""
+IN_WORDS = ("WindowsBroken", "NoPredictions", "ServiceDown", "GatewayDown")
+"""There is nothing between well and not: states are told in words and colours."""
+TOLD_ALONE = ("ConceptDrift", "WatchDown", "RecordsRejected")
+"""ADWIN has no limit but its own memory; a watch that is down exports nothing; one rejected record rings."""
+LIMITS = [limit for limit in limits() if limit[0] not in TOLD_ALONE]
+
+
+def thresholds(panel: dict[str, Any]) -> set[float]:
+    steps = {step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]}
+    return {float(value) for value in steps if value is not None}
+
+
+@pytest.mark.parametrize(("alert", "metric", "limit"), LIMITS, ids=[alert for alert, _, _ in LIMITS])
+def test_what_an_alert_rings_at_is_drawn(alert: str, metric: str, limit: float) -> None:
+    read_by_panels = SHOWN_OTHERWISE.get(alert, metric)
+    panels = [
+        panel
+        for name in DASHBOARDS
+        for panel in drawn(name)
+        if any(read_by_panels in target["expr"] for target in panel["targets"])
+    ]
+
+    if alert == "BadInput":
+        assert any("allowed" in target["legendFormat"] for panel in panels for target in panel["targets"])
+    elif alert in SHOWN_OTHERWISE:
+        assert any(thresholds(panel) for panel in panels)
+    elif alert in IN_WORDS:
+        assert any(panel["fieldConfig"]["defaults"].get("mappings") for panel in panels)
+    else:
+        drawn_at = set().union(*(thresholds(panel) for panel in panels))
+        assert limit in drawn_at or limit + 1 in drawn_at  # of whole things, more than one is two
+
+
+def test_lines_with_a_limit_draw_it() -> None:
+    """A time series shows its thresholds only when told to."""
+    for panel in (panel for name in DASHBOARDS for panel in drawn(name) if panel["type"] == "timeseries"):
+        style = panel["fieldConfig"]["defaults"]["custom"].get("thresholdsStyle", {}).get("mode", "off")
+        assert (style == "dashed") == bool(thresholds(panel)), panel["title"]
 
 
 def test_an_alert_without_a_paragraph_cannot_be_put_on_a_dashboard() -> None:
