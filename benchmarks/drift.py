@@ -19,13 +19,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.evidently_defaults import drifted_columns
+from benchmarks.joint import look_together
 from benchmarks.population import Population, load, mean_shift, move_level, new_level, nulls, score
 from churn.concept_drift import find_concept_shifts
 from churn.contract import load_contract
 from churn.drift import WindowVerdict, judge
-from churn.encoder import Encoder
 from churn.histogram import CLASS, SCORE, Profile, make_profile
-from churn.joint_drift import find_joint_drift
 from churn.performance import estimated, realised, recalibrate
 from simulation.draw import draw_population
 from simulation.population import load_population
@@ -140,39 +139,6 @@ def concept(repeats: int, seed: int) -> Table:
     ]
 
 
-def joint(population: Population, repeats: int, seed: int) -> Table:
-    """The domain classifier on quiet windows of 1,000 rows, and on ones in which a number is another customer's: every
-    column stays as it was, but for that number and the others. Each number of the contract in turn."""
-    random = np.random.default_rng(seed)
-    numbers = [f.name for f in population.contract.features if f.is_numeric]
-    encoder = Encoder(population.contract)
-    quiet, chances, found = [], [], {}
-    for repeat in range(repeats):
-        order = random.permutation(len(population.rows))
-        reference, window = population.rows.iloc[order[:REFERENCE_ROWS]], population.rows.iloc[order[REFERENCE_ROWS:]]
-        window, column = window.head(1_000), numbers[repeat % len(numbers)]
-        before = encoder.encode_frame(reference)
-        verdict = find_joint_drift(before, encoder.encode_frame(window), encoder.columns, seed=repeat)
-        quiet.append(verdict.drifted)
-        chances.append(verdict.p_value)
-        apart = window.assign(**{column: random.permutation(window[column].to_numpy())})
-        named = find_joint_drift(before, encoder.encode_frame(apart), encoder.columns, seed=repeat).drifted
-        found.setdefault(column, []).append(named)
-    if not repeats:
-        return []
-    shares = {column: float(np.mean(flags)) for column, flags in found.items()}
-    return [
-        {
-            "windows": repeats,
-            "rings when quiet %": _percent(quiet),
-            "chance below 5 % when quiet %": _percent(np.array(chances) < 0.05),
-            "found %": _percent([flag for flags in found.values() for flag in flags]),
-            "always found": ", ".join(sorted(column for column, share in shares.items() if share == 1)),
-            "never found": ", ".join(sorted(column for column, share in shares.items() if share == 0)),
-        }
-    ]
-
-
 def cost(population: Population, seed: int) -> Table:
     """Milliseconds for a verdict on windows of any size."""
     random = np.random.default_rng(seed)
@@ -262,12 +228,12 @@ def _percent(flags: Any) -> float:
     return round(100 * float(np.mean(flags)), 2) if len(flags) else float("nan")
 
 
-def _populations(csv: Path | None) -> Iterator[tuple[str, Population]]:
+def _populations(csv: Path | None, only: str) -> Iterator[tuple[str, Population]]:
     contract = load_contract("credit_card")
     real = csv or (DATA if DATA.is_file() else None)
-    if real is not None:
+    if real is not None and only != "simulated":
         yield real.name, load(contract, real)
-    if csv is None:
+    if csv is None and only != "real":
         customers = draw_population(load_population(contract), SIMULATED_ROWS, seed=1)
         yield "simulated customers", score(contract, customers.drop(columns="customer_id"))
 
@@ -279,19 +245,24 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3_000, help="pairs of quiet windows of each size")
     parser.add_argument("--detections", type=int, default=400, help="runs of each planted shift")
     parser.add_argument("--estimates", type=int, default=400, help="windows with an estimated performance")
-    parser.add_argument("--joint", type=int, default=200, help="windows that the domain classifier sees")
+    parser.add_argument("--joint", type=int, default=100, help="references whose features are looked at together")
+    parser.add_argument("--planted", type=int, default=12, help="of those, how many with every change in every column")
     parser.add_argument("--concept", type=int, default=100, help="runs of rising errors")
     parser.add_argument("--evidently", type=int, default=50, help="windows and runs that Evidently sees too")
+    parser.add_argument("--only", choices=("real", "simulated"), default="", help="one population; default: both")
     parser.add_argument("--seed", type=int, default=1)
     o = parser.parse_args()
     print(f"{platform.machine()}, Python {sys.version.split()[0]}")
-    for name, population in _populations(o.csv):
+    for name, population in _populations(o.csv, o.only):
         print(f"\n## {name}: {len(population.rows):,} rows")
         _show("quiet windows", quiet_windows(population, o.quiet, o.evidently, o.seed))
         _show("quiet pairs", quiet_pairs(population, o.pairs, o.seed + 1))
         _show("detection", detections(population, o.detections, o.evidently, o.seed + 2))
         _show("estimated performance", estimates(population, o.estimates, o.seed + 3))
-        _show("features together", joint(population, o.joint, o.seed + 6))
+        quiet, found, columns = look_together(population, REFERENCE_ROWS, o.joint, o.planted, o.seed + 6)
+        _show("features together: quiet", quiet)
+        _show("features together: changes that leave every column as it was", found)
+        _show("features together: column by column", columns)
         _show("cost", cost(population, o.seed + 4))
     _show("concept drift", concept(o.concept, o.seed + 5))
 

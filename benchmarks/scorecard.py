@@ -154,11 +154,15 @@ def judge(play: Play) -> dict[str, Any]:
     """One line of the table."""
     onset_window = ONSET // WINDOW_ROWS
     planted = set(play.shift.columns) if play.shift else set()
-    found = [(window["number"], _columns(window), window["judged_at"]) for window in play.windows if _columns(window)]
+    found = [
+        (window["number"], _columns(window) | _together(window), window["judged_at"])
+        for window in play.windows
+        if _columns(window) | _together(window)
+    ]
     after = [one for one in found if one[0] >= onset_window]
     hits = [one for one in after if planted & one[1]]
     alarms = {alarm["cause"]: alarm for alarm in play.alarms}
-    others = {name for _, columns, _ in found for name in columns} - planted
+    others = {name for window in play.windows for name in _columns(window)} - planted
     line: dict[str, Any] = {
         "shift": play.shift.spec.partition("@")[0] if play.shift else "none",
         "columns": ", ".join(sorted(planted)),
@@ -191,9 +195,10 @@ def page(rows: list[dict[str, Any]]) -> str:
         "windows of\n"
         f"{WINDOW_ROWS} predictions, reference {REFERENCE_ROWS:,} rows, the pager's rule two windows in a row.\n\n"
         "`found after rows` counts from the onset to the end of the first window in which a planted column drifts or\n"
-        "fails a check, `seconds` to its verdict. A joint change shows in no column: it rings as `joint`. Concept\n"
-        "drift needs labels. `label_delay` changes nothing that could be found, so nothing should ring. A level "
-        "that gains ten\n"
+        "fails a check, or is named as one that no longer goes with the others, `seconds` to its verdict. A joint\n"
+        "change, which shows in no column, rings as `joint`; here it is looked for every half second, not hourly.\n"
+        "Concept drift needs labels. `label_delay` changes nothing that could be found, so nothing should ring. A level"
+        " that gains ten\n"
         "points is near to chance in 200 rows, and found in a window of 1,000 (docs/drift.md).\n\n"
         f"{table}"
     )
@@ -203,6 +208,12 @@ def _columns(window: dict[str, Any]) -> set[str]:
     """The features that a window names; the score and the class follow from them."""
     named = {*window["drifted"], *(problem["column"] for problem in window["quality"])}
     return named - {SCORE, CLASS}
+
+
+def _together(window: dict[str, Any]) -> set[str]:
+    """The features that no longer go with the others, where the look at them together says so."""
+    joint = window["joint"]
+    return {name.split("=", 1)[0] for name in joint["columns"]} if joint and joint["drifted"] else set()
 
 
 @contextmanager

@@ -274,6 +274,9 @@ class WatchMetrics:
             "1 for each cause that rings: it lasted as many windows as the policy asks.",
             ("feature", "check", "severity"),
         )
+        self.run_retired = gauge(
+            "run_retired", "1 when the run has long been silent while another answers: nothing of it rings."
+        )
         self.auc = gauge("auc", "Area under the ROC curve: realised by labels, or estimated without.", ("kind",))
         self.performance = gauge(
             "performance",
@@ -294,7 +297,9 @@ class WatchMetrics:
         self.joint_auc = gauge(
             "joint_drift_auc", "How well trees tell the window from the reference; 0.5 is not at all."
         )
-        self.joint_p_value = gauge("joint_drift_p_value", "Chance of such an AUC where nothing changed.")
+        self.joint_p_value = gauge(
+            "joint_drift_p_value", "Chance of such a difference, by both tests, where features go together as before."
+        )
         self.joint_alarm = gauge("joint_drift_alarm", "1 when features go together otherwise than in the reference.")
         self.bins = Counter(
             "churnwatch_feature_bin_total",

@@ -121,6 +121,13 @@ class AlarmBook:
         self._watched = {name: w for name, w in self._watched.items() if any(w.seen) or w.alarm or w.cooling}
         return changed
 
+    def close(self, at: datetime) -> list[Alarm]:
+        """End every alarm: the run serves no more. Should it come back, its causes begin anew."""
+        closed = [replace(alarm, closed_at=at) for alarm in self.ringing]
+        self._watched.clear()
+        self._columns.clear()
+        return closed
+
     def _step(self, judged: Judged, watched: _Watched, cause: Cause | None) -> Alarm | None:
         watched.seen.append(cause is not None)
         watched.cooling = max(0, watched.cooling - 1)
@@ -186,9 +193,7 @@ def find_causes(judged: Judged) -> dict[str, Cause]:
             severity = _severity(column, judged.importance)
             causes[name] = Cause(name, column.column, "drift", severity, f"{column.column} drifted: {column.reason}")
     if judged.joint is not None and judged.joint.drifted and not features_moved:
-        among = ", ".join(judged.joint.columns)
-        summary = f"features go together otherwise (told apart with AUC {judged.joint.auc:.2f}), most in {among}"
-        causes["joint"] = Cause("joint", "", "joint", "page", summary)
+        causes["joint"] = Cause("joint", "", "joint", "page", f"features go together otherwise: {judged.joint.told}")
     return causes
 
 

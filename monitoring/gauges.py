@@ -40,6 +40,7 @@ def show(
         state = current_state(run)
         for name in get_args(State):
             collected[metrics.window_state][*labels, name] = float(name == state)
+        collected[metrics.run_retired][labels] = float(bool(run.retired))
         for alarm in run.book.ringing:
             cause = alarm.cause
             collected[metrics.alarm][*labels, cause.column, cause.check, cause.severity] = 1.0
@@ -71,7 +72,12 @@ def current_state(run: RunState) -> State:
 
 def current_reason(run: RunState) -> str:
     """The sentence to `current_state`."""
-    return run.stale or run.pending or (run.latest.verdict.reason if run.latest else "no window has closed yet")
+    return (
+        run.stale
+        or run.retired
+        or run.pending
+        or (run.latest.verdict.reason if run.latest else "no window has closed yet")
+    )
 
 
 def count_window(metrics: WatchMetrics, judged: Judged) -> None:

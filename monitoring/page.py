@@ -17,7 +17,8 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem
 h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; }
 code { font-size: .9em; overflow-wrap: anywhere; } p { margin: .3rem 0; } .dim { color: var(--dim); }
 .state { border: 1px solid; border-radius: .3rem; padding: 0 .45rem; font-weight: 600; }
-.ok { color: var(--good); } .bad, .broken, .stale { color: var(--bad); } .insufficient { color: var(--dim); }
+.ok { color: var(--good); } .bad, .alarm, .broken, .stale { color: var(--bad); }
+.insufficient, .retired { color: var(--dim); } details { margin: 2rem 0 0; } summary { cursor: pointer; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
 td.number, th.number { text-align: right; } th { font-weight: 600; color: var(--dim); font-size: .85rem; }
@@ -28,7 +29,9 @@ svg { vertical-align: middle; } polyline { fill: none; stroke: currentColor; str
 def render(document: dict[str, Any]) -> str:
     """HTML of the whole page; everything that came from outside is escaped."""
     nothing = "The watch has just started and is reading the log." if document.get("starting") else NOTHING
-    runs = "".join(_run(run) for run in document["runs"]) or f"<p>{nothing}</p>"
+    serving = [run for run in document["runs"] if run["badge"] != "retired"]
+    runs = "".join(_run(run) for run in serving) or f"<p>{nothing}</p>"
+    runs += _retired([run for run in document["runs"] if run["badge"] == "retired"])
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Churnwatch: the watch</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -65,13 +68,22 @@ def _notifications(told: Sequence[dict[str, str]]) -> str:
     return f"<h2>What Alertmanager sent</h2><ul>{lines}</ul>"
 
 
+def _retired(runs: Sequence[dict[str, Any]]) -> str:
+    """Runs that serve no more, folded away: their last windows may still be asked for."""
+    if not runs:
+        return ""
+    said = "1 run serves no more" if len(runs) == 1 else f"{len(runs)} runs serve no more"
+    return f"<details><summary>{said}</summary>{''.join(_run(run) for run in runs)}</details>"
+
+
 def _run(run: dict[str, Any]) -> str:
     window = run["window"]
-    state = escape(run["state"])
+    badge, state = escape(run["badge"]), escape(run["state"])
+    judged = "" if badge in (state, "retired") else "newest window: "
     still_open = f'<span class="dim"> {escape(run["open"])}.</span>' if run["open"] else ""
     parts = [
         f"<h2>{escape(run['contract'])} <code>{escape(run['model_run_id'])}</code></h2>",
-        f'<p><span class="state {state}">{state}</span> {escape(run["reason"])}.{still_open}</p>',
+        f'<p><span class="state {badge}">{badge}</span> {judged}{escape(run["reason"])}.{still_open}</p>',
     ]
     if run["alarms"]:
         parts += [f'<p class="bad">▲ {escape(a["severity"])}: {escape(a["summary"])}</p>' for a in run["alarms"]]
@@ -108,14 +120,14 @@ def _performance(performance: dict[str, Any]) -> list[str]:
             f"<p>{kind.capitalize()}: {figures or escape(found['reason'])}<span class='dim'>{coverage}</span></p>"
         )
     if joint := performance["joint"]:
-        chance = f"AUC {joint['auc']:.3f}, chance {joint['p_value']:.2g}"
-        said = f"otherwise, most in {', '.join(joint['columns'])}" if joint["drifted"] else "as in the reference"
+        chance = f"chance {joint['p_value']:.2g}, told apart with AUC {joint['auc']:.3f}, {joint['rows']:,} rows"
+        said = f"otherwise: {joint['told']}" if joint["drifted"] else "as in the reference"
         lines.append(
             f'<p class="{"bad" if joint["drifted"] else ""}">Features go together {escape(said)} ({chance}).</p>'
         )
     if concept := performance["concept_drift"]:
         before, after = concept["error_before"], concept["error_after"]
-        lines.append(f'<p class="bad">▲ concept drift: wrong decisions rose from {before:.1%} to {after:.1%}</p>')
+        lines.append(f'<p class="bad">▲ page: concept drift: wrong decisions rose from {before:.1%} to {after:.1%}</p>')
     return lines
 
 

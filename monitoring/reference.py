@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from churn.errors import BundleRefused
 from churn.histogram import SCORE, Profile
-from churn.joint_drift import Matrix
+from churn.joint_drift import JointReference, Matrix
 from churn.performance import Recalibration, recalibrate
 
 if TYPE_CHECKING:
@@ -38,7 +39,14 @@ class Reference:
     decision: Decision | None = None
     encoder: Encoder | None = None
     matrix: Matrix | None = None
-    """The reference's rows encoded, for what columns cannot show."""
+    """The reference's rows encoded."""
+
+    @cached_property
+    def joint(self) -> JointReference | None:
+        """What its features say of each other, for what columns cannot show. Learnt when first asked for: seconds."""
+        if self.encoder is None or self.matrix is None:
+            return None
+        return JointReference(self.matrix, self.encoder.columns)
 
 
 def open_reference(bundle: Bundle) -> Reference:

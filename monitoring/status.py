@@ -21,16 +21,25 @@ def status_document(
     pages: Mapping[tuple[str, str], str] | None = None,
     truths: Mapping[tuple[str, str], RunTruth] | None = None,
 ) -> dict[str, Any]:
-    """Runs with the newest window first; each with its state, what rings, its columns and their history.
+    """Runs with the newest window first, retired ones last; each with its state, what rings, its columns and their
+    history. `badge` is the one word on it: `retired`, `alarm` or its state.
 
     `pages` names the file of Evidently's newest page of a run, `truths` holds what its labels say.
     """
     described = []
-    for run in sorted(runs, key=_end, reverse=True):
+    for run in sorted(runs, key=lambda run: (not run.retired, _end(run)), reverse=True):
         key = (run.contract, run.model_run_id)
         page, truth = (pages or {}).get(key), (truths or {}).get(key)
-        described.append(_run(run) | {"evidently": page, "performance": _performance(run.latest, truth)})
+        word = badge(run, concept_drift=truth is not None and truth.concept is not None)
+        described.append(_run(run) | {"badge": word, "evidently": page, "performance": _performance(run.latest, truth)})
     return {"at": now.isoformat(timespec="seconds"), "runs": described}
+
+
+def badge(run: RunState, concept_drift: bool = False) -> str:
+    """The one word on a run: that it serves no more, that something rings, or else its state."""
+    if run.retired:
+        return "retired"
+    return "alarm" if run.book.ringing or concept_drift else current_state(run)
 
 
 def _end(run: RunState) -> str:
@@ -58,7 +67,7 @@ def _performance(latest: Judged | None, truth: RunTruth | None) -> dict[str, Any
         "estimated": latest.estimated.to_json() if latest and latest.estimated else None,
         "realised": truth.performance.to_json() | {"key": truth.newest.window.key} if truth else None,
         "concept_drift": asdict(concept) if concept else None,
-        "joint": latest.joint.to_json() if latest and latest.joint else None,
+        "joint": latest.joint.to_json() | {"told": latest.joint.told} if latest and latest.joint else None,
     }
 
 

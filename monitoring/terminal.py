@@ -55,7 +55,8 @@ def bars(values: Sequence[float | None]) -> str:
 
 def _run(run: dict[str, Any], colour: bool) -> str:
     title = f"{run['contract']} {run['model_run_id']}"
-    lines = [_paint(title, BOLD, colour), f"  {_state(run['state'], colour)} {run['reason']}"]
+    judged = "" if run["badge"] in (run["state"], "retired") else "newest window: "
+    lines = [_paint(title, BOLD, colour), f"  {_state(run['badge'], colour)} {judged}{run['reason']}"]
     if run["open"]:
         lines.append(_paint(f"  {run['open']}", DIM, colour))
     window = run["window"]
@@ -89,8 +90,7 @@ def _performance(performance: dict[str, Any], colour: bool) -> list[str]:
             note = f"{found['coverage']:.0%} labelled" if kind == "realised" else "blind to concept drift"
             lines.append(f"  {kind}: {', '.join(figures) or found['reason']}; {note}")
     if (joint := performance["joint"]) and joint["drifted"]:
-        among = ", ".join(joint["columns"])
-        lines.append(_paint(f"  ▲ features go together otherwise, most in {among}", RED, colour))
+        lines.append(_paint(f"  ▲ features go together otherwise: {joint['told']}", RED, colour))
     if concept := performance["concept_drift"]:
         rose = f"{concept['error_before']:.1%} to {concept['error_after']:.1%}"
         lines.append(_paint(f"  ▲ concept drift: wrong decisions rose from {rose}", RED, colour))
@@ -98,7 +98,7 @@ def _performance(performance: dict[str, Any], colour: bool) -> list[str]:
 
 
 def _state(state: str, colour: bool) -> str:
-    return _paint(f"[{state}]", {"ok": GREEN, "insufficient": DIM}.get(state, RED), colour)
+    return _paint(f"[{state}]", {"ok": GREEN, "insufficient": DIM, "retired": DIM}.get(state, RED), colour)
 
 
 def _paint(text: str, code: str, colour: bool) -> str:

@@ -22,7 +22,7 @@ from churn.drift import WindowVerdict, broken, judge
 from churn.encoder import Cleaned, Encoder
 from churn.errors import BundleRefused, InvalidInput, RegistryUnavailable, RunNotFound
 from churn.histogram import Histograms, Profile
-from churn.joint_drift import find_joint_drift
+from churn.joint_drift import Matrix
 from churn.performance import Performance, estimated
 from churn.prediction import Prediction, as_asked
 from churn.quality import find_problems
@@ -35,11 +35,14 @@ from monitoring.windows import Position, Window, WindowRule, series_prefix
 log = structlog.get_logger()
 
 BATCH_ROWS = 1_000
-JOINT_SAMPLE_ROWS = 5_000
+MOST_JOINT_ROWS = 20_000
+"""Of an hour's rows: more would hold up the watch, and see nothing that a reference of some thousands does not blur."""
 CLOCK_SECONDS = 60.0
 """A window that ends so much after now was judged by, or filled from, a clock that has jumped."""
 RESTATED_WINDOWS = 24
 """Newest windows of a run in which late records are looked for."""
+JOINT_TOLERANCE = 0.1
+"""A look may come so much of its interval early: windows of an hour close by the hour, but polls do not."""
 REMEMBERED_WINDOWS = 200
 """Verdicts read again at a start, to know what rings."""
 
@@ -60,7 +63,8 @@ class WatchRules:
 
 @dataclass(slots=True)
 class RunState:
-    """One contract and run as the watch sees it now. `pending` says why its next window waits to be judged."""
+    """One contract and run as the watch sees it now. `pending` says why its next window waits to be judged, `retired`
+    why it counts as one that serves no more: then nothing of it rings."""
 
     contract: str
     model_run_id: str
@@ -68,6 +72,7 @@ class RunState:
     latest: Judged | None = None
     pending: str = ""
     stale: str = ""
+    retired: str = ""
     still_open: str = ""
     recent: list[Judged] = field(default_factory=list)
     turn: int = 0
@@ -102,7 +107,9 @@ class Watch:
             self._restate_one(state)
             self._look_at_clock(state)
             state.still_open = self._rule.still_open(self.store, contract, run, state.latest, self._now())
-        self._look_for_silence()
+        for alarm in self._look_for_silence():
+            self.store.put_document(ALARM_KIND, alarm.key, alarm.to_document(), replace=True)
+            _log_alarm(alarm)
         return judged
 
     def remember(self) -> None:
@@ -178,22 +185,41 @@ class Watch:
     def _joint(
         self, window: Window, reference: Reference, previous: Judged | None, columns_moved: bool
     ) -> dict[str, Any]:
-        """Ask the domain classifier about a sample of the window, at most every so many seconds; else what it said.
+        """Ask at most every so many seconds whether features go together as they did; else what was said last.
 
-        It is not asked while columns have moved: it would only say what they say.
+        All rows since the last time are looked at, as far as no column moved in their windows: in this one it has
+        not, or what is said would only be what the columns say.
         """
         now, asked_at = self._now(), previous.joint_at if previous else None
-        if reference.encoder is None or reference.matrix is None or not self._rules.joint_seconds:
+        soon = (1 - JOINT_TOLERANCE) * self._rules.joint_seconds
+        asked_lately = asked_at is not None and (now - asked_at).total_seconds() < soon
+        if columns_moved or asked_lately or not self._rules.joint_seconds:
+            return {"joint": previous.joint, "joint_at": asked_at} if previous else {}
+        if reference.joint is None or reference.encoder is None:
             return {}
-        asked_lately = asked_at is not None and (now - asked_at).total_seconds() < self._rules.joint_seconds
-        if columns_moved or asked_lately:
-            return {"joint": previous.joint if previous else None, "joint_at": asked_at}
-        sample = self.store.window(
-            window.contract, window.model_run_id, window.start, window.end, sample=JOINT_SAMPLE_ROWS
-        )
-        encoder = reference.encoder
-        rows = encoder.matrix([cleaned for p in sample if (cleaned := _cleaned(encoder, p)) is not None])
-        return {"joint": find_joint_drift(reference.matrix, rows, encoder.columns), "joint_at": now}
+        rows = self._encoded(window, self._quiet_since(window), reference.encoder)
+        return {"joint": reference.joint.find_drift(rows), "joint_at": now}
+
+    def _quiet_since(self, window: Window) -> datetime:
+        """Where the windows in a row begin in which no column moved, this one the last, at most an interval ago."""
+        earliest, start = window.end - timedelta(seconds=self._rules.joint_seconds), window.start
+        for judged in reversed(self.runs[window.contract, window.model_run_id].recent):
+            before = judged.window
+            quiet = judged.verdict.state == "ok" and not judged.verdict.drifted and not judged.quality
+            if before.number >= window.number:
+                continue  # this window is judged once more, for records that came late
+            if not quiet or before.start < earliest:
+                break
+            start = before.start
+        return start
+
+    def _encoded(self, window: Window, since: datetime, encoder: Encoder) -> Matrix:
+        """The run's rows since then, to the window's end, or so many of them; batch by batch, for they are large."""
+        found = iter(self.store.window(window.contract, window.model_run_id, since, window.end, sample=MOST_JOINT_ROWS))
+        batches = [encoder.matrix([])]
+        while batch := list(islice(found, BATCH_ROWS)):
+            batches.append(encoder.matrix([cleaned for p in batch if (cleaned := _cleaned(encoder, p)) is not None]))
+        return np.concatenate(batches)
 
     def _without_reference(self, window: Window, reason: str) -> Judged:
         counted = count(window, window.read(self.store), None)
@@ -272,15 +298,25 @@ class Watch:
                 f"the newest window ends at {end:%H:%M:%S} UTC, after now, {now:%H:%M:%S}: a clock has jumped"
             )
 
-    def _look_for_silence(self) -> None:
-        """A contract whose newest run has had no prediction for too long is stale; older runs are merely retired."""
-        now = self._now()
-        since = now - timedelta(seconds=self._rules.stale_seconds)
-        heard = {contract for contract, _ in self.store.runs(since, now + timedelta(days=365))}
+    def _look_for_silence(self) -> list[Alarm]:
+        """A contract whose newest run has had no prediction for too long is stale. A run that is silent while another
+        answers, or was the newest after it, is retired; the alarms that end with it are returned."""
+        now, ended = self._now(), []
+        since, minutes = now - timedelta(seconds=self._rules.stale_seconds), self._rules.stale_seconds / 60
+        heard = set(self.store.runs(since, now + timedelta(days=365)))
+        answered = {contract for contract, _ in heard}
         for state in self.runs.values():
             newest = max((s for s in self.runs.values() if s.contract == state.contract), key=lambda s: _end(s.latest))
-            silent = state is newest and state.contract not in heard
-            state.stale = f"no predictions for {self._rules.stale_seconds / 60:g} minutes" if silent else ""
+            silent = (state.contract, state.model_run_id) not in heard
+            gone = silent and (state is not newest or state.contract in answered)
+            state.stale = f"no predictions for {minutes:g} minutes" if silent and not gone else ""
+            state.retired = (
+                f"serves no more: no predictions for {minutes:g} minutes, another run answers" if gone else ""
+            )
+            if gone and state.latest is not None:
+                # A time that is the same after a restart, when the book is read from the verdicts once more.
+                ended += state.book.close(state.latest.window.end + timedelta(seconds=self._rules.stale_seconds))
+        return ended
 
 
 @dataclass(slots=True)

@@ -141,12 +141,53 @@ def test_the_terminal_names_what_rings_first(scene: Any, service: WatchService, 
     assert lines[6].startswith("  ▲ total_trans_amt ")
 
 
+def test_the_badge_tells_an_alarm_while_one_rings_though_the_newest_window_could_be_judged(
+    scene: Any, service: WatchService, changes: Any
+) -> None:
+    badges = []
+    for change in (changes["shift"], changes["shift"], dict, dict):
+        scene.send(200, change)
+        scene.clock.advance(10)
+        service.poll()
+        badges.append(service.status()["runs"][0]["badge"])
+        page, line = render(service.status()), status_text(service.status(), colour=False).splitlines()[1]
+        assert f'<span class="state {badges[-1]}">{badges[-1]}</span>' in page
+        assert line.startswith(f"  [{badges[-1]}] ")
+        assert ("newest window: " in line) == (badges[-1] == "alarm")
+
+    assert badges == ["ok", "alarm", "alarm", "ok"]
+
+
+def test_a_run_that_serves_no_more_is_folded_away_and_rings_nothing(
+    scene: Any, service: WatchService, registry: CollectorRegistry, changes: Any
+) -> None:
+    scene.send(400, changes["shift"])
+    scene.clock.advance(10)
+    service.poll()
+    labels = {"contract": "credit_card", "model_run_id": RUN}
+    rang = {**labels, "feature": "credit_limit", "check": "drift", "severity": "page"}
+    before = registry.get_sample_value("churnwatch_alarm", rang)
+    scene.clock.advance(3_600)
+    scene.send(200, run="b" * 32)
+    scene.clock.advance(10)
+    service.poll()
+    runs, page = service.status()["runs"], render(service.status())
+
+    assert before == 1
+    assert registry.get_sample_value("churnwatch_alarm", rang) is None
+    assert registry.get_sample_value("churnwatch_run_retired", labels) == 1
+    assert registry.get_sample_value("churnwatch_run_retired", {**labels, "model_run_id": "b" * 32}) == 0
+    assert [(run["model_run_id"], run["badge"]) for run in runs] == [("b" * 32, "ok"), (RUN, "retired")]
+    assert page.index("b" * 32) < page.index("<summary>1 run serves no more</summary>") < page.index(RUN)
+
+
 def test_what_came_from_outside_is_escaped_on_the_page(service: WatchService) -> None:
     service.poll()
     run = {
         "contract": "<script>",
         "model_run_id": "&",
         "state": "broken",
+        "badge": "alarm",
         "reason": "<b>",
         "open": "<u>",
         "alarms": [{"severity": "page", "summary": "<i>"}],

@@ -197,6 +197,62 @@ def test_silence_makes_the_newest_run_stale_and_leaves_a_retired_one_alone(scene
     assert current_reason(watch.runs["credit_card", "b" * 32]) == "no predictions for 60 minutes"
 
 
+def test_a_run_that_serves_no_more_is_retired_and_its_alarms_end(scene: Any, changes: Any) -> None:
+    """Another run answers, and this one has been silent for an hour. So it is after a restart, too."""
+    scene.send(400, changes["shift"])
+    scene.clock.advance(10)
+    watch = scene.watch()
+    watch.poll()
+    rang = [alarm.cause.name for alarm in watch.runs["credit_card", RUN].book.ringing]
+    scene.clock.advance(3_600)
+    scene.send(200, run="b" * 32)
+    scene.clock.advance(10)
+    watch.poll()
+    old = watch.runs["credit_card", RUN]
+    documents = scene.store.documents("alarm")
+    restarted = scene.watch()
+    restarted.poll()
+
+    assert rang == ["drift:credit_limit"]
+    assert old.retired == "serves no more: no predictions for 60 minutes, another run answers"
+    assert (old.book.ringing, watch.runs["credit_card", "b" * 32].retired) == ([], "")
+    assert [(a["cause"], a["closed_at"] is not None) for a in documents] == [("drift:credit_limit", True)]
+    assert restarted.runs["credit_card", RUN].book.ringing == []
+    assert scene.store.documents("alarm") == documents
+
+
+def test_an_alarm_goes_on_while_the_only_run_is_silent(scene: Any, changes: Any) -> None:
+    """Nobody answers in its place: the silence is an alarm of its own, and mends nothing."""
+    scene.send(400, changes["shift"])
+    scene.clock.advance(7_200)
+    watch = scene.watch()
+    watch.poll()
+    run = watch.runs["credit_card", RUN]
+
+    assert (current_state(run), run.retired) == ("stale", "")
+    assert [alarm.cause.name for alarm in run.book.ringing] == ["drift:credit_limit"]
+
+
+def test_a_retired_run_that_comes_back_rings_anew(scene: Any, changes: Any) -> None:
+    scene.send(400, changes["shift"])
+    scene.clock.advance(3_600)
+    scene.send(200, run="b" * 32)
+    scene.clock.advance(10)
+    watch = scene.watch()
+    watch.poll()
+    retired = bool(watch.runs["credit_card", RUN].retired)
+    heard = []
+    for _ in range(2):
+        scene.send(200, changes["shift"])
+        scene.clock.advance(10)
+        watch.poll()
+        heard.append([alarm.cause.name for alarm in watch.runs["credit_card", RUN].book.ringing])
+
+    assert retired
+    assert not watch.runs["credit_card", RUN].retired
+    assert heard == [[], ["drift:credit_limit"]]
+
+
 def test_what_no_encoder_would_log_is_told_as_a_problem_of_quality(scene: Any) -> None:
     saved = scene.send(199)
     odd = replace_fields(saved[0], prediction_id="odd", features={**saved[0].features, "credit_limit": "a lot"})
@@ -237,6 +293,36 @@ def test_columns_swapped_between_customers_ring_though_no_column_shows_it(scene:
     assert judged[0].joint.drifted
     assert judged[1].joint_at == judged[0].joint_at
     assert [alarm["cause"] for alarm in scene.store.documents("alarm")] == ["joint"]
+
+
+def test_the_hours_look_takes_all_rows_since_the_last_one_of_windows_in_which_no_column_moved(
+    scene: Any, changes: Any
+) -> None:
+    scene.rules = WatchRules(joint_seconds=900.0)
+    watch = scene.watch()
+    asked = []
+    for change in (dict, dict, changes["shift"], dict, dict, dict, dict, dict, dict):
+        scene.send(200, change)
+        scene.clock.advance(10)
+        judged = watch.poll()[0]
+        if judged.joint_at == judged.judged_at:
+            asked.append((judged.window.number, judged.joint.rows))
+
+    assert asked == [(0, 200), (4, 400), (8, 800)]
+
+
+def test_windows_of_an_hour_are_looked_at_each_though_polls_come_a_little_early_or_late(scene: Any) -> None:
+    scene.rules = WatchRules(joint_seconds=210.0)
+    watch = scene.watch()
+    asked = []
+    for late in (20, 6, 20):
+        scene.send(200)
+        scene.clock.advance(late)
+        judged = watch.poll()[0]
+        asked.append(judged.joint_at == judged.judged_at)
+        scene.clock.advance(10 - late)
+
+    assert asked == [True, True, True]
 
 
 def test_records_that_come_late_are_counted_into_the_window_they_belong_to(scene: Any) -> None:
