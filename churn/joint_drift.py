@@ -4,9 +4,9 @@
 column should agree with what is foretold of it as it does in the reference: where it no longer goes with the others,
 or goes with them otherwise, the covariance of the two changes, and Welch's test compares it. It adds up all that a
 column's many weak ties say: of 20 columns, a correlation of 0.12 with what is foretold that is gone is found in 5,000
-rows, of as many in the reference, by 19 looks of 20. Chances are corrected over the columns (Bonferroni). To foretell is
-to regress on the others, so the test is the one of the generalised covariance measure (Shah and Peters, The hardness of
-conditional independence testing, Annals of Statistics 48, 2020), of two samples instead of one.
+rows, of as many in the reference, by 19 looks of 20. Chances are corrected over the columns (Bonferroni). To foretell
+is to regress on the others, so the test is the one of the generalised covariance measure (Shah and Peters, The hardness
+of conditional independence testing, Annals of Statistics 48, 2020), of two samples instead of one.
 
 Fair to the reference: each of its rows is foretold by trees that did not see it (cross-fitting; Chernozhukov et al.,
 Double/debiased machine learning, Econometrics Journal 21, 2018), and a window's rows are dealt out among those very
