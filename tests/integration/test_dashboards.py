@@ -26,6 +26,7 @@ from churn.store import PredictionStore, open_store
 from monitoring.grafana.build import DASHBOARDS
 from tests import prometheus_process
 from tests.fakes import random_customers, records
+from tests.gateway import self_signed, tls_server
 from tests.prometheus_process import ROOT, Webhook, answers, ask, eventually, get, running
 from tests.services import free_port, web_service
 
@@ -37,7 +38,6 @@ QUIET = {
     ("drift.json", "Unknown, impossible or out of range", "{{feature}} unknown allowed"),
     ("drift.json", "Unknown, impossible or out of range", "{{feature}} impossible"),
     ("serving.json", "Alarms that ring", "Since"),
-    ("serving.json", "Certificate ends in", "{{address}}"),
     ("stream.json", "Calls made again", "{{call}} {{cause}}"),
     ("stream.json", "Calls made again", "lost leases"),
 }
@@ -66,7 +66,8 @@ class Scene:
         eventually(lambda: answers(f"{kinesis}/_ministack/health"), "Kinesis")
         for name in STREAMS.values():
             self.kinesis.create_stream(StreamName=name, ShardCount=2)
-        own = environment(home, bundle, kinesis)
+        gateway = stack.enter_context(tls_server(self_signed(home, datetime.now(UTC) + timedelta(days=90))))
+        own = environment(home, bundle, kinesis) | {"WATCH_GATEWAY": f"127.0.0.1:{gateway.getsockname()[1]}"}
         for room in ("stream_service", "monitoring"):
             stack.enter_context(running([sys.executable, "-m", room], home / f"{room}.log", own))
         self.targets = {

@@ -3,66 +3,26 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 
 from churn.errors import SettingError
 from churn.metrics import WatchMetrics
 from monitoring.gateway import LOOK_SECONDS, GatewayProbe
+from tests.gateway import self_signed, tls_server
 
 END = datetime(2027, 1, 31, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A self-signed certificate and its key in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(END - timedelta(days=365))
-        .not_valid_after(END)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (tmp_path / "gateway.pem").write_bytes(made.public_bytes(pem) + secret)
-    return tmp_path / "gateway.pem"
-
-
-@pytest.fixture
-def gateway(certificate: Path) -> Iterator[socket.socket]:
-    """Takes one TLS connection after another until it is closed."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    listening = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                context.wrap_socket(listening.accept()[0], server_side=True).close()
-            except ssl.SSLError:
-                continue
-            except OSError:
-                return
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield listening
-    listening.close()
+def gateway(tmp_path: Path) -> Iterator[socket.socket]:
+    with tls_server(self_signed(tmp_path, END)) as listening:
+        yield listening
 
 
 def test_the_end_of_the_shown_certificate_is_told_and_an_absent_gateway_too(gateway: socket.socket) -> None:
