@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.evidently_defaults import drifted_columns
-from benchmarks.joint import look_together
+from benchmarks.joint import look_together, new_dependence
 from benchmarks.population import Population, load, mean_shift, move_level, new_level, nulls, score
 from churn.concept_drift import find_concept_shifts
 from churn.contract import load_contract
@@ -247,6 +247,7 @@ def main() -> None:
     parser.add_argument("--estimates", type=int, default=400, help="windows with an estimated performance")
     parser.add_argument("--joint", type=int, default=100, help="references whose features are looked at together")
     parser.add_argument("--planted", type=int, default=12, help="of those, how many with every change in every column")
+    parser.add_argument("--tied", type=int, default=42, help="references in which a column is independent")
     parser.add_argument("--concept", type=int, default=100, help="runs of rising errors")
     parser.add_argument("--evidently", type=int, default=50, help="windows and runs that Evidently sees too")
     parser.add_argument("--only", choices=("real", "simulated"), default="", help="one population; default: both")
@@ -263,6 +264,8 @@ def main() -> None:
         _show("features together: quiet", quiet)
         _show("features together: changes that leave every column as it was", found)
         _show("features together: column by column", columns)
+        tied = new_dependence(population, REFERENCE_ROWS, o.tied, o.seed + 7)
+        _show("features together: a dependence where there was none", tied)
         _show("cost", cost(population, o.seed + 4))
     _show("concept drift", concept(o.concept, o.seed + 5))
 

@@ -23,6 +23,7 @@ from churn.histogram import SCORE
 from churn.joint_drift import JointReference
 
 WINDOW_ROWS = (1_000, 5_000)
+NEW_CORRELATIONS = (0.1, 0.15, 0.2, 0.25, 0.3)
 TIES = (("strong ties, 0.15 and more", 0.15), ("weak ties, 0.05 to 0.15", 0.05), ("no tie", -1.0))
 """Columns by their agreement with the others in the whole population; 0.026 is where chance ends for 10,000 rows."""
 Deal = Callable[[pd.DataFrame, str, np.random.Generator], pd.DataFrame]
@@ -59,6 +60,40 @@ def look_together(
     agreements = _agreements(JointReference(matrix, encoder.columns))
     frame = pd.DataFrame(found, columns=["change", "rows", "column", "found", "named"])
     return _quiet_table(quiet, seconds), _found_table(frame, agreements), _column_table(frame, agreements)
+
+
+def new_dependence(population: Population, reference_rows: int, repeats: int, seed: int) -> list[dict[str, Any]]:
+    """Columns that had nothing to do with each other, and in the window have: the share found, by rank correlation.
+
+    One number is dealt out anew in the whole population, so that the reference has it independent of all, exactly;
+    in the window it rises with another number, by the Gaussian copula. Each number in turn.
+    """
+    random, encoder = np.random.default_rng(seed), Encoder(population.contract)
+    numbers = [feature.name for feature in population.contract.features if feature.is_numeric]
+    found: list[tuple[int, float, bool, bool]] = []
+    for repeat in range(repeats):
+        column = numbers[repeat % len(numbers)]
+        partner = str(random.choice([name for name in numbers if name != column]))
+        frame = dealt_out(population.rows, column, random).iloc[random.permutation(len(population.rows))]
+        matrix = encoder.encode_frame(frame.iloc[:reference_rows])
+        reference = JointReference(matrix, encoder.columns, seed=repeat)
+        for size in WINDOW_ROWS:
+            window = frame.iloc[reference_rows : reference_rows + size]
+            for correlation in NEW_CORRELATIONS:
+                tied = _dealt_by_copula(window, column, partner, correlation, random)
+                verdict = reference.find_drift(encoder.encode_frame(tied), seed=repeat)
+                found.append((size, correlation, verdict.drifted, {column, partner} <= set(verdict.columns)))
+    table = pd.DataFrame(found, columns=["rows", "rank correlation", "found", "both named"])
+    return [
+        {
+            "rows": rows,
+            "rank correlation": correlation,
+            "runs": len(runs),
+            "found %": round(100 * float(runs["found"].mean()), 1),
+            "both columns named %": round(100 * float(runs[runs["found"]]["both named"].mean()), 1),
+        }
+        for (rows, correlation), runs in table.groupby(["rows", "rank correlation"])
+    ]
 
 
 def _planted(
@@ -168,16 +203,9 @@ def turned_round(window: pd.DataFrame, column: str, random: np.random.Generator)
 def other_copula(window: pd.DataFrame, column: str, random: np.random.Generator) -> pd.DataFrame:
     """The column keeps its rank correlation with the number it is closest to, but by another law, the Gaussian
     copula's, and what it had to do with the rest it keeps only by way of that one."""
-    numbers = window.select_dtypes("number").drop(columns=["row", SCORE], errors="ignore")
-    near = numbers.corr("spearman")[column].drop(column)
+    near = _numbers(window).corr("spearman")[column].drop(column)
     partner = str(near.abs().idxmax())
-    # Pearson's correlation of the normal scores that gives Spearman's (Kruskal, JASA 53, 1958).
-    strength = 2 * np.sin(np.pi * float(near[partner]) / 6)
-    place = window[partner].rank(method="first").to_numpy() / (len(window) + 1)
-    score = _normal_scores(place) * strength + np.sqrt(1 - strength**2) * random.standard_normal(len(window))
-    values = window[column].to_numpy().copy()
-    values[np.argsort(score)] = np.sort(values)
-    return window.assign(**{column: values})
+    return _dealt_by_copula(window, column, partner, float(near[partner]), random)
 
 
 CHANGES: dict[str, Deal] = {
@@ -192,6 +220,22 @@ NUMBERS_CHANGES: dict[str, Deal] = {"turned round": turned_round, "another copul
 def _shuffled(window: pd.DataFrame, column: str, rows: NDArray[np.intp], random: np.random.Generator) -> pd.DataFrame:
     values = window[column].to_numpy().copy()
     values[rows] = values[random.permutation(rows)]
+    return window.assign(**{column: values})
+
+
+def _numbers(window: pd.DataFrame) -> pd.DataFrame:
+    return window.select_dtypes("number").drop(columns=["row", SCORE], errors="ignore")
+
+
+def _dealt_by_copula(
+    window: pd.DataFrame, column: str, partner: str, spearman: float, random: np.random.Generator
+) -> pd.DataFrame:
+    # Pearson's correlation of the normal scores that gives Spearman's (Kruskal, JASA 53, 1958).
+    strength = 2 * np.sin(np.pi * spearman / 6)
+    place = window[partner].rank(method="first").to_numpy() / (len(window) + 1)
+    score = _normal_scores(place) * strength + np.sqrt(1 - strength**2) * random.standard_normal(len(window))
+    values = window[column].to_numpy().copy()
+    values[np.argsort(score)] = np.sort(values)
     return window.assign(**{column: values})
 
 

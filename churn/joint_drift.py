@@ -1,4 +1,4 @@
-"""What no column shows by itself: do features go together as they did? Two tests tell, within one budget.
+"""What no column shows by itself: do features go together as they did? Three tests tell, within one budget.
 
 **Agreement.** From the reference, once, trees learn to foretell each column from the other features. In the window each
 column should agree with what is foretold of it as it does in the reference: where it no longer goes with the others,
@@ -18,6 +18,9 @@ al., Classification accuracy as a proxy for two-sample testing, Annals of Statis
 agreements beside its features. Where nothing changed, scores say nothing about which side a row is from, whatever the
 trees have learnt, so the chance is right at any size. It finds what has no sign: other tails, or one segment only.
 
+**Pairs.** The correlation of every two columns (churn/pair_drift.py). It finds at once what neither of the others is
+made for: columns that had nothing to do with each other and now have.
+
 Beside churn/xgboost_native.py and orchestration/families.py a home of XGBoost.
 """
 
@@ -31,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from churn.distributions import normal_below
+from churn.pair_drift import Pair, PairReference
 from churn.performance import auc
 from churn.two_sample import rank_sum
 
@@ -41,10 +45,11 @@ Matrix = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 
 THRESHOLD = 0.001
-"""One look an hour is then wrong once in six weeks, without waiting for a second one. Each test has half of it."""
+"""One look an hour is then wrong once in six weeks, without waiting for a second one. Each test has a third of it."""
 SMALLEST_ROWS = 200
 """With fewer rows a half is too small to learn from."""
 NAMED_COLUMNS = 3
+TESTS = 3
 MOST_REFERENCE_ROWS = 20_000
 """More would cost time and no longer make a difference: the window's own sampling error is then the larger one."""
 FOLDS = 3
@@ -70,8 +75,9 @@ class Tie:
 @dataclass(frozen=True, slots=True)
 class JointVerdict:
     """`auc` is how well the sides can be told apart on unseen rows, 0.5 being not at all. When drifted, `columns` are
-    the encoded ones that say so: those of `ties`, which no longer agree with the others, the surest first, or else
-    those that helped the classifier most. `reason` says why there was no test, with a p-value of 1."""
+    the encoded ones that say so: those of `ties`, which no longer agree with the others, the surest first, and of
+    `pairs`, which go together otherwise; or else those that helped the classifier most. `reason` says why there was no
+    test, with a p-value of 1."""
 
     auc: float
     p_value: float
@@ -81,25 +87,28 @@ class JointVerdict:
     columns: tuple[str, ...] = ()
     reason: str = ""
     ties: tuple[Tie, ...] = ()
+    pairs: tuple[Pair, ...] = ()
 
     @property
     def told(self) -> str:
         """What changed, for those who read it."""
-        if self.ties:
-            return "; ".join(
-                f"{tie.column} agreed with the others by {tie.before:.2f}, now by {tie.now:.2f}" for tie in self.ties
-            )
+        ties = [f"{tie.column} agreed with the others by {tie.before:.2f}, now by {tie.now:.2f}" for tie in self.ties]
+        pairs = [f"{p.first} and {p.second} went together by {p.before:.2f}, now by {p.now:.2f}" for p in self.pairs]
+        if ties or pairs:
+            return "; ".join(ties + pairs)
         return f"most in {', '.join(self.columns)} (told apart with AUC {self.auc:.2f})"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the store."""
-        return asdict(self) | {"columns": list(self.columns), "ties": [asdict(tie) for tie in self.ties]}
+        plain = asdict(self)
+        return plain | {name: list(plain[name]) for name in ("columns", "ties", "pairs")}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> JointVerdict:
-        """The inverse of `to_json`; verdicts of before there were ties have none."""
+        """The inverse of `to_json`; verdicts of before there were ties or pairs have none."""
         ties = tuple(Tie(**tie) for tie in document.get("ties", ()))
-        return cls(**{**document, "columns": tuple(document["columns"]), "ties": ties})
+        pairs = tuple(Pair(**pair) for pair in document.get("pairs", ()))
+        return cls(**{**document, "columns": tuple(document["columns"]), "ties": ties, "pairs": pairs})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,7 @@ class JointReference:
         self._folds = np.random.default_rng(seed).permutation(len(rows)) % FOLDS
         self._foretold = self._learn() if len(rows) >= SMALLEST_ROWS else []
         self._deviations = self._deviate(rows, self._folds)
+        self._pairs = PairReference(rows, columns)
 
     def agreements(self) -> dict[str, float]:
         """The correlation of each column that the others may foretell with what they do, on unseen rows: near zero is
@@ -145,13 +155,14 @@ class JointReference:
         deviations = self._deviate(window, random.permutation(len(window)) % FOLDS)
         ties = self._ties(deviations)
         apart, chance, helpful = self._classify(window, deviations, random, seed)
-        p_value = min(1.0, 2 * min(chance, ties[0].p_value if ties else 1.0))
+        pairs = self._pairs.compare(window)
+        p_value = min(1.0, TESTS * min([chance, *(found[0].p_value for found in (ties, pairs) if found)]))
         drifted = p_value <= threshold
-        changed = tuple(tie for tie in ties if drifted and tie.p_value <= threshold / 2)
-        named = tuple(tie.column for tie in changed) or (helpful if drifted else ())
-        return JointVerdict(
-            apart, p_value, threshold, len(window), drifted, named[:NAMED_COLUMNS], ties=changed[:NAMED_COLUMNS]
-        )
+        untied = tuple(tie for tie in ties if tie.p_value <= threshold / TESTS)[:NAMED_COLUMNS]
+        changed = tuple(pair for pair in pairs if pair.p_value <= threshold / TESTS)[:NAMED_COLUMNS]
+        named = [*(tie.column for tie in untied), *(name for pair in changed for name in (pair.first, pair.second))]
+        columns = tuple(dict.fromkeys(named))[:NAMED_COLUMNS] or (helpful if drifted else ())
+        return JointVerdict(apart, p_value, threshold, len(window), drifted, columns, ties=untied, pairs=changed)
 
     def _learn(self) -> list[_Foretold]:
         features = np.array([name.split("=", 1)[0] for name in self.columns])

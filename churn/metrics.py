@@ -298,7 +298,8 @@ class WatchMetrics:
             "joint_drift_auc", "How well trees tell the window from the reference; 0.5 is not at all."
         )
         self.joint_p_value = gauge(
-            "joint_drift_p_value", "Chance of such a difference, by both tests, where features go together as before."
+            "joint_drift_p_value",
+            "Chance of such a difference, by any of the tests, where features go together as before.",
         )
         self.joint_alarm = gauge("joint_drift_alarm", "1 when features go together otherwise than in the reference.")
         self.bins = Counter(

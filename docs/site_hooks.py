@@ -24,8 +24,8 @@ PARTS = {
     "Data": ("feature_store", "split"),
     "The log": ("store", "journal"),
     "The watch": (
-        *("histogram", "two_sample", "drift", "quality", "performance", "concept_drift", "joint_drift", "segments"),
-        "evidently_report",
+        *("histogram", "two_sample", "drift", "quality", "performance", "concept_drift", "joint_drift", "pair_drift"),
+        *("segments", "evidently_report"),
     ),
     "Configuration, logs, commands": ("settings", "metrics", "logs", "command_line", "small_http"),
 }

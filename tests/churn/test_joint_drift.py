@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from churn.joint_drift import JointReference, JointVerdict
+from churn.joint_drift import TESTS, JointReference, JointVerdict
 
 COLUMNS = ("income", "spend", "age", "plan=basic")
 
@@ -63,6 +63,19 @@ def test_a_tie_that_turned_round_is_found(reference: JointReference) -> None:
 
     assert found.drifted
     assert all(tie.now < -0.7 < 0.7 < tie.before for tie in found.ties)
+
+
+def test_columns_that_begin_to_go_together_are_found_and_named(reference: JointReference) -> None:
+    """Nothing in the reference foretold age, so no agreement is lost; nor is there much for trees to tell sides by."""
+    window = customers(1_000, 2)
+    window[:, 2] += 0.35 * window[:, 0]
+    found = reference.find_drift(window)
+
+    assert found.drifted
+    assert {"income", "age"} <= {found.pairs[0].first, found.pairs[0].second}
+    assert found.pairs[0].p_value <= found.threshold / TESTS
+    assert {"income", "age"} <= set(found.columns)
+    assert "income and age went together by" in found.told
 
 
 def test_a_change_without_a_sign_is_found_by_the_classifier(reference: JointReference) -> None:
@@ -137,8 +150,8 @@ def test_a_verdict_survives_json(reference: JointReference, rows: int) -> None:
     assert JointVerdict.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
 
 
-def test_a_verdict_of_before_there_were_ties_is_read() -> None:
+def test_a_verdict_of_before_there_were_ties_and_pairs_is_read() -> None:
     found = JointVerdict(0.5, 0.4, 0.001, 900, False).to_json()
-    del found["ties"]
+    del found["ties"], found["pairs"]
 
-    assert JointVerdict.from_json(found).ties == ()
+    assert (JointVerdict.from_json(found).ties, JointVerdict.from_json(found).pairs) == ((), ())
