@@ -1,4 +1,5 @@
-"""What the watch costs: counting a prediction, a verdict, and judging a whole log. `make bench-drift` ends with it.
+"""What the watch costs: counting a prediction, a verdict, a look at features together, and judging a whole log.
+`make bench-drift` ends with it.
 
 python -m benchmarks.watch_cost [ROWS]
 """
@@ -19,7 +20,7 @@ import structlog
 from benchmarks.subject import RUN_ID, bundle, machine, records
 from churn.bundle import load_bundle
 from churn.drift import judge
-from churn.prediction import Prediction
+from churn.prediction import Prediction, as_asked
 from churn.scoring import Scorer
 from churn.store import open_store
 from monitoring.reference import open_reference
@@ -40,6 +41,7 @@ def main(rows: int) -> None:
         scored = [p for p in scorer.score(records("credit_card", CUSTOMERS, 31), "http") if isinstance(p, Prediction)]
         print(machine())
         count(folder, scored)
+        look_together(folder, scored)
         fill(folder, scored, rows)
         for rule in ("time", "count"):
             command = [sys.executable, "-m", "benchmarks.watch_cost", rule, name, str(rows)]
@@ -59,6 +61,28 @@ def count(folder: Path, scored: list[Prediction]) -> None:
     columns = len(profile.layout)
     print(f"counting: {counted / len(scored) * 1e6:.1f} us of CPU a prediction of {columns} columns")
     print(f"verdict: {judged * 1e3:.1f} ms of CPU over {columns} columns")
+
+
+def look_together(folder: Path, scored: list[Prediction]) -> None:
+    """CPU and memory of the hourly look at features together: what a run costs once, and as many rows as it takes."""
+    reference = open_reference(load_bundle(folder / "bundle"))
+    before, began = peak_mb(), time.process_time()
+    joint = reference.joint
+    learnt, began = time.process_time() - began, time.process_time()
+    encoder = reference.encoder
+    if joint is None or encoder is None:
+        raise SystemExit("the bundle holds no reference")
+    verdict = joint.find_drift(encoder.matrix([encoder.clean(as_asked(prediction)) for prediction in scored]))
+    looked = time.process_time() - began
+    print(
+        f"features together: learnt in {learnt:.1f} s of CPU, once a run; {verdict.rows:,} rows looked at in "
+        f"{looked:.1f} s of CPU; {peak_mb() - before:.0f} MB more than before"
+    )
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def fill(folder: Path, scored: list[Prediction], rows: int) -> None:
@@ -81,9 +105,8 @@ def watch(rule_name: str, folder: Path, rows: int) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     judged = Watch(store, rule, rules, lambda *_: reference, lambda: START + timedelta(hours=3)).poll()
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     total = sum(window.verdict.rows for window in judged)
-    took = f"{seconds:.1f} s ({time.process_time() - cpu:.1f} s of CPU) and {peak:.0f} MB"
+    took = f"{seconds:.1f} s ({time.process_time() - cpu:.1f} s of CPU) and {peak_mb():.0f} MB"
     print(f"log: {total:,} predictions in {len(judged)} windows by {rule_name} judged in {took}")
 
 
