@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from churn.drift import MINIMUM_EFFECT
+from churn.joint_drift import THRESHOLD
+from monitoring.alarms import PAGE_EFFECT
 from monitoring.grafana.board import RUNBOOK_PANEL, WIDTH, runbook
 from monitoring.grafana.build import DASHBOARDS, FOLDER, render
 
@@ -127,6 +130,8 @@ SHOWN_OTHERWISE = {
     "BadInput": "churnwatch_feature_quality_threshold",
 }
 """They read what rings; what it rings for has its limit drawn: of an effect, a chance, a share."""
+LIMITS_OF_CAUSES = {"FeatureDrift": {MINIMUM_EFFECT, PAGE_EFFECT}, "JointDrift": {THRESHOLD}}
+"""Those limits, as the judging code has them."""
 IN_WORDS = ("WindowsBroken", "NoPredictions", "ServiceDown", "GatewayDown")
 """There is nothing between well and not: states are told in words and colours."""
 TOLD_ALONE = ("ConceptDrift", "WatchDown", "RecordsRejected")
@@ -151,13 +156,23 @@ def test_what_an_alert_rings_at_is_drawn(alert: str, metric: str, limit: float) 
 
     if alert == "BadInput":
         assert any("allowed" in target["legendFormat"] for panel in panels for target in panel["targets"])
-    elif alert in SHOWN_OTHERWISE:
-        assert any(thresholds(panel) for panel in panels)
+    elif alert in LIMITS_OF_CAUSES:
+        assert [limits for panel in panels if (limits := thresholds(panel))] == [LIMITS_OF_CAUSES[alert]]
     elif alert in IN_WORDS:
         assert any(panel["fieldConfig"]["defaults"].get("mappings") for panel in panels)
     else:
-        drawn_at = set().union(*(thresholds(panel) for panel in panels))
-        assert limit in drawn_at or limit + 1 in drawn_at  # of whole things, more than one is two
+        at = {limit, limit + 1}  # of whole things, more than one is two
+        figures = [panel for panel in panels if panel["type"] in ("stat", "timeseries")]
+        assert figures
+        assert [panel["title"] for panel in figures if not thresholds(panel) & at] == []
+
+
+def test_every_quantile_of_answers_has_the_limit_of_the_recorded_one() -> None:
+    """That panel reads the histogram itself, for three quantiles; the alert reads the recorded 99 of 100."""
+    limit = next(limit for alert, _, limit in LIMITS if alert == "SlowAnswers")
+    panel = next(panel for panel in drawn("serving.json") if "prediction_seconds_bucket" in panel["targets"][0]["expr"])
+
+    assert thresholds(panel) == {limit}
 
 
 def test_lines_with_a_limit_draw_it() -> None:
