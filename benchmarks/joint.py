@@ -185,8 +185,8 @@ def half_dealt_out(window: pd.DataFrame, column: str, random: np.random.Generato
 
 
 def segment_dealt_out(window: pd.DataFrame, column: str, random: np.random.Generator) -> pd.DataFrame:
-    """So it goes in one segment: the younger half, or the half with fewer transactions where age is the column."""
-    by = "customer_age" if column != "customer_age" else "total_trans_ct"
+    """So it goes in one segment: the lower half by another number, the first that there is."""
+    by = next(name for name in window.select_dtypes("number") if name != column)
     order = np.argsort(window[by].to_numpy(), kind="stable")
     return _shuffled(window, column, order[: len(window) // 2], random)
 
