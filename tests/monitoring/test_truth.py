@@ -99,6 +99,24 @@ def test_labels_that_come_twice_or_for_nothing_change_no_figure(scene: Any) -> N
     assert scene.store.documents(PERFORMANCE_KIND) == before
 
 
+def test_labels_that_turn_out_otherwise_restate_the_figures(scene: Any) -> None:
+    sent = scene.send(200)
+    scene.clock.advance(10)
+    watch = scene.watch()
+    truth = polled(scene, watch)
+    label(scene, sent)
+    truth.look(watch.runs.values())
+    before = truth.of(watch.runs["credit_card", RUN]).performance
+    scene.clock.advance(10)
+    scene.store.label([Label(prediction_id=p.prediction_id, churned=p.churn, observed_at=scene.clock()) for p in sent])
+    truth.look(watch.runs.values())
+    after = truth.of(watch.runs["credit_card", RUN]).performance
+
+    assert before.figures["recall"].value < 1.0
+    assert (after.rows, after.figures["recall"].value, after.figures["precision"].value) == (200, 1.0, 1.0)
+    assert scene.store.documents(PERFORMANCE_KIND)[0]["figures"]["recall"]["value"] == 1.0
+
+
 def test_rising_errors_are_concept_drift_which_no_estimate_sees(scene: Any) -> None:
     calm, wild = scene.send(1_000, seconds_apart=0.1), scene.send(1_000, seconds_apart=0.1)
     scene.clock.advance(10)
