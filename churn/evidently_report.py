@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SCORE = "churn_probability"
 PREDICTED_CLASS = "churn"
 MISSING_LEVEL = "(missing)"
+NARROW_SCREENS = "<style>.MuiPaper-root { overflow-x: auto !important }</style>"
+"""Evidently's page is 1,000 pixels wide in a box that cuts off what does not fit, the scores first; so it scrolls."""
 SIMULATIONS = 20_000
 """Draws behind a distance's threshold: a tail of 1 in 2,000 is then known to about a third of itself."""
 
@@ -261,7 +263,8 @@ def _run_evidently(
         for entry in snapshot.dict()["metrics"]
         if "column" in entry["config"]
     }
-    return values, snapshot.get_html_str(as_iframe=False).encode()
+    page: str = snapshot.get_html_str(as_iframe=False)
+    return values, page.replace("<head>", f"<head>{NARROW_SCREENS}", 1).encode()
 
 
 def _nothing_compared(prepared: _Prepared) -> EvidentlyResult:

@@ -118,6 +118,20 @@ def test_the_summary_fits_the_screen_and_fetches_nothing(
     page.close()
 
 
+def test_evidentlys_scores_can_be_reached_on_a_narrow_screen(browser: Any, shelf: Shelf, newest: str) -> None:
+    """A box that hides what does not fit would hide them for good: the page itself does not scroll sideways."""
+    address = (shelf.folder / newest / "evidently.html").as_uri()
+    page, _, complaints = opened(browser, address, viewport={"width": 390, "height": 900})
+    score = page.get_by_text("Drift Score", exact=True).first
+    score.wait_for()
+    page.mouse.move(200, 600)
+    page.mouse.wheel(2_000, 0)
+    page.wait_for_function("(e) => e.getBoundingClientRect().right <= innerWidth", arg=score.element_handle())
+
+    assert complaints == []
+    page.close()
+
+
 def test_links_lead_from_page_to_page(browser: Any, shelf: Shelf, newest: str) -> None:
     page, _, _ = opened(browser, (shelf.folder / newest / "index.html").as_uri())
     page.get_by_text("The report before").click()
