@@ -46,6 +46,8 @@ def unpack(data: bytes) -> list[UserRecord]:
             keys.append(value.decode("utf-8", "replace"))
         elif number == 3 and isinstance(value, bytes):
             packed.append(value)
+    if not packed:
+        raise BadAggregate("it holds no records")  # else it would vanish: neither answered nor set aside
     return [_user_record(record, keys) for record in packed]
 
 

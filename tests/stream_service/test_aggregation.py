@@ -60,6 +60,8 @@ def test_unknown_fixed_width_fields_are_passed_over() -> None:
         (MAGIC, "MD5"),
         (MAGIC + b"rubbish, and long enough for a digest", "MD5"),
         (aggregate([("a", b"data")])[:-1] + b"?", "MD5"),
+        (aggregate([]), "holds no records"),
+        (packed(field(1, b"k")), "holds no records"),
         (packed(field(3, field(1, 4) + field(3, b"data"))), "partition key 4 of 0"),
         (aggregate([("", b"data")]), "a partition key of 0 characters"),
         (aggregate([("k" * 257, b"data")]), "a partition key of 257 characters"),
