@@ -1,12 +1,13 @@
 """Promotion's replay: 50,000 logged and labelled requests through two models. Seconds and peak memory.
 
-python -m benchmarks.promotion [ROWS]
+python -m benchmarks.promotion [ROWS] [--json]
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import resource
-import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,8 @@ from simulation.population import load_population
 TOGETHER = 100
 
 
-def main(rows: int) -> None:
+def measure(rows: int) -> dict[str, float]:
+    """A process of its own is wanted, since the peak is the process's."""
     with tempfile.TemporaryDirectory() as name:
         folder, now = Path(name), datetime.now(UTC)
         champion, challenger = bundle(folder / "champion", trees=150), bundle(folder / "challenger", trees=300)
@@ -43,10 +45,13 @@ def main(rows: int) -> None:
         )
         seconds = time.perf_counter() - began
         store.close()
-    print(
-        f"{machine()}: replayed {evidence.requests.rows:,} requests and compared on {evidence.truth.rows:,} labels in "
-        f"{seconds:.1f} s; peak memory {peak_megabytes():.0f} MB, before it {before:.0f} MB"
-    )
+    return {
+        "requests": evidence.requests.rows,
+        "labels": evidence.truth.rows,
+        "seconds": round(seconds, 1),
+        "peak_megabytes": round(peak_megabytes()),
+        "peak_megabytes_before": round(before),
+    }
 
 
 def fill(store: PredictionStore, served: Bundle, until: datetime, rows: int) -> None:
@@ -68,5 +73,20 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.promotion", description=__doc__.splitlines()[0])
+    parser.add_argument("rows", nargs="?", type=int, default=50_000)
+    parser.add_argument("--json", action="store_true", help="a line for a program")
+    options = parser.parse_args()
+    told = measure(options.rows)
+    if options.json:
+        print(json.dumps(told))
+        return
+    print(
+        f"{machine()}: replayed {told['requests']:,} requests and compared on {told['labels']:,} labels in "
+        f"{told['seconds']} s; peak memory {told['peak_megabytes']} MB, before it {told['peak_megabytes_before']} MB"
+    )
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50_000)
+    main()

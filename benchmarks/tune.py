@@ -1,9 +1,10 @@
-"""Tuning: our search beside Optuna's and beside hyperopt as it comes, what the models reach, and a Dask cluster.
+"""Tuning: our search beside Optuna's and hyperopt as it comes, what models reach, a Dask cluster, a promotion's replay.
 
 python -m benchmarks.tune [--trials 50] [--data ../shared/data]
 
 Everything runs on this machine: the searches without MLflow and Prefect, the cluster with an S3 emulator, MLflow,
-Prefect and worker processes. Figures go to benchmarks/results/tune.json; docs/scaling.md tells them.
+Prefect and worker processes, the replay with a store in SQLite. Figures go to benchmarks/results/tune.json, each part
+with the machine as it was then; what is skipped stays as it was. docs/scaling.md tells them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +24,22 @@ from benchmarks.machine import facts
 from benchmarks.processes import free_port
 from benchmarks.tune_models import credit_card_figures, telco_figures
 from benchmarks.tune_searches import CONTESTANTS
-from benchmarks.use_cases import training_set
+from benchmarks.use_cases import cleaned, training_set
 from churn.contract import load_contract
 from simulation.stage import Stage, StageSettings, environment, start_aws, start_mlflow, start_prefect
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "tune.json"
 BANK_CHURNERS, TELCO = "BankChurners.csv", "WA_Fn-UseC_-Telco-Customer-Churn.csv"
-CLUSTER_SECONDS = 420
+CLUSTER_SECONDS = 900
+REPLAYED = 50_000
+PARTS = ("searches", "models", "cluster", "replay")
 
 
-def searches(file: Path, trials: int, only: list[str]) -> dict[str, Any]:
-    """Each contestant on the same rows and folds, one after the other, with all cores."""
-    told: dict[str, Any] = {}
-    for name in only:
-        data = training_set(file, load_contract("credit_card"), 7).prepare()
-        told[name] = CONTESTANTS[name](data, trials)
-        print(f"{name}: {json.dumps(told[name])}", flush=True)
-    return told
+def contest(file: Path, trials: int, name: str) -> dict[str, Any]:
+    """A contestant on the rows and folds that all get, with all cores."""
+    contract = load_contract("credit_card")
+    return CONTESTANTS[name](training_set(cleaned(file, contract), contract, 7).prepare(), trials)
 
 
 def cluster(file: Path, trials: int) -> dict[str, Any]:
@@ -70,28 +71,37 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="the published files")
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--searches", default=",".join(CONTESTANTS), help="out of these, separated by commas")
-    parser.add_argument("--skip", default="", help="parts to leave out: searches, models, cluster")
+    parser.add_argument("--skip", default="", help=f"parts to leave out: {', '.join(PARTS)}")
     options = parser.parse_args()
     skipped = options.skip.split(",")
-    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    with tempfile.TemporaryDirectory() as folder:
-        results["machine"] = facts(Path(folder))
-    results["trials"] = options.trials
+    bank, telco = options.data / BANK_CHURNERS, options.data / TELCO
     if "searches" not in skipped:
-        file = options.data / BANK_CHURNERS
-        results["searches"] = searches(file, options.trials, options.searches.split(","))
-        _keep(results)
+        for name in options.searches.split(","):
+            _keep(f"search: {name}", options.trials, partial(contest, bank, options.trials, name))
     if "models" not in skipped:
-        results["credit_card"] = credit_card_figures(options.data / BANK_CHURNERS, options.trials)
-        results["telco"] = telco_figures(options.data / TELCO, options.trials)
-        _keep(results)
+        _keep("credit_card", options.trials, lambda: credit_card_figures(bank, options.trials))
+        _keep("telco", options.trials, lambda: telco_figures(telco, options.trials))
     if "cluster" not in skipped:
-        results["cluster"] = cluster(options.data / BANK_CHURNERS, min(options.trials, 30))
-        print(f"cluster: {json.dumps(results['cluster'])}", flush=True)
-        _keep(results)
+        _keep("cluster", min(options.trials, 30), lambda: cluster(bank, min(options.trials, 30)))
+    if "replay" not in skipped:
+        _keep("replay", REPLAYED, replay)
 
 
-def _keep(results: dict[str, Any]) -> None:
+def replay() -> dict[str, Any]:
+    """In a process of its own, whose peak memory is its own too."""
+    command = [sys.executable, "-m", "benchmarks.promotion", str(REPLAYED), "--json"]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=CLUSTER_SECONDS)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _keep(part: str, amount: int, measure: Callable[[], Any]) -> None:
+    """Measure, and put it beside what other parts have found."""
+    with tempfile.TemporaryDirectory() as folder:
+        machine = facts(Path(folder))
+    told = measure()
+    print(f"{part}: {json.dumps(told)}", flush=True)
+    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    results[part] = {"amount": amount, "machine": machine, "figures": told}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 

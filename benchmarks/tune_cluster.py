@@ -1,7 +1,8 @@
 """One and four Dask workers on the same trials, and a search whose workers are killed. Started by benchmarks.tune.
 
 Everything is as in `TUNING_CLUSTER=local orchestration tune`: Prefect task runs on worker processes that read the
-features from S3 and log whole bundles to MLflow.
+features from S3 and log whole bundles to MLflow; no more are handed out than there is room for. The two take turns,
+and before them what the machine itself allows: the same fits alone, by one process and by two.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import json
 import os
 import secrets
 import signal
+import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from churn.contract import load_contract
 from churn.feature_store import FeatureStore
@@ -29,12 +34,16 @@ from orchestration.ingest import ingest
 from orchestration.outcome import Outcome
 from orchestration.runners import RunnerPool, open_runner
 from orchestration.search import search
+from orchestration.task_trials import POLL_SECONDS, Future
 from orchestration.tracking import Tracker
+from orchestration.training import fit_candidate
 from orchestration.trials import Assignment, DataSpec, load
 from orchestration.tuning import Plan, facts_of
 
-POINTS = 16
+POINTS = 32
 WORKERS = 4
+CORES = 2
+ROUNDS = 3
 KILL_EVERY = 10
 FAMILIES = ("xgboost",)
 
@@ -55,11 +64,7 @@ def main(file: Path, trials: int) -> None:
             with open_runner("local", workers, lambda _: assignment) as opened:
                 yield opened, parent
 
-    told: dict[str, Any] = {}
-    for workers in (1, WORKERS):
-        with pool(workers) as (opened, _):
-            told[f"seconds_{workers}"] = round(_timed(opened, families[0], workers), 1)
-    told["speedup"] = round(told["seconds_1"] / told[f"seconds_{WORKERS}"], 2)
+    told = _in_turns(spec, families[0], pool)
     with pool(WORKERS) as (opened, parent):
         killer = Killer(opened)
         outcomes = search(killer, families, trials, 7, show_progress=False)
@@ -93,25 +98,70 @@ class Killer:
         return future
 
 
-def _timed(pool: RunnerPool, family: Family, workers: int) -> float:
-    """Seconds for the same points on warm workers."""
-    warm = [pool.submit(1_000 + number, family.name, family.start, None) for number in range(2 * workers)]
-    _wait(warm)
+def _in_turns(spec: DataSpec, family: Family, pool: Callable[[int], Any]) -> dict[str, Any]:
+    """Medians over the rounds; `ceiling` is how much faster the fits alone are with a process a core."""
+    rounds = []
+    for _ in range(ROUNDS):
+        alone, together = _fits(spec, 1), _fits(spec, CORES)
+        told: dict[str, Any] = {"fits_1": alone, f"fits_{CORES}": together, "ceiling": alone / together}
+        for workers in (1, WORKERS):
+            with pool(workers) as (opened, _):
+                told[f"seconds_{workers}"], told[f"cores_busy_{workers}"] = _timed(opened, family, workers)
+        told["speedup"] = told["seconds_1"] / told[f"seconds_{WORKERS}"]
+        rounds.append({name: round(value, 2) for name, value in told.items()})
+        print(rounds[-1], file=sys.stderr, flush=True)
+    medians = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+    return {"points": POINTS, **medians, "rounds": rounds}
+
+
+def _timed(pool: RunnerPool, family: Family, workers: int) -> tuple[float, float]:
+    """Seconds for the same points on warm workers, and how many cores were busy meanwhile, with whatever."""
+    _run(pool, [family.start] * 2 * workers, family, workers, first=1_000)
     points = [_point(family, number) for number in range(POINTS)]
-    started = time.perf_counter()
-    _wait([pool.submit(number, family.name, point, None) for number, point in enumerate(points)])
-    return time.perf_counter() - started
+    started, busy = time.perf_counter(), _busy_seconds()
+    _run(pool, points, family, workers)
+    seconds = time.perf_counter() - started
+    return seconds, (_busy_seconds() - busy) / seconds
 
 
-def _wait(futures: list[Any]) -> None:
-    for future in futures:
-        outcome = future.result()
-        assert outcome.status == "finished", outcome.reason
+def _run(pool: RunnerPool, points: list[Any], family: Family, workers: int, first: int = 0) -> None:
+    """As a search hands them out: one more when one is done."""
+    running: list[Future] = []
+    waiting = list(enumerate(points, first))
+    while waiting or running:
+        for future in [one for one in running if one.done()]:
+            outcome = future.result()
+            assert outcome.status == "finished", outcome.reason
+            running.remove(future)
+        while waiting and len(running) < workers:
+            number, point = waiting.pop(0)
+            running.append(pool.submit(number, family.name, point, None))
+        time.sleep(POLL_SECONDS)
+
+
+def _busy_seconds() -> float:
+    """What all processors have worked since the system started."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
+def _fits(spec: DataSpec, processes: int) -> float:
+    """Seconds for the fits of the same points alone, without servers, in warm processes."""
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        list(pool.map(_fit, [spec] * 2 * processes, [0] * 2 * processes))
+        started = time.perf_counter()
+        list(pool.map(_fit, [spec] * POINTS, range(POINTS)))
+        return time.perf_counter() - started
+
+
+def _fit(spec: DataSpec, number: int) -> None:
+    (family,) = make_families(FAMILIES, 1).values()
+    fit_candidate(family, _point(family, number), load(spec))
 
 
 def _point(family: Family, number: int) -> dict[str, Any]:
     random = np.random.default_rng(number)
-    values = {}
+    values: dict[str, Any] = {}
     for name, dimension in family.space.items():
         if dimension.kind == "integer":
             values[name] = int(random.integers(dimension.low, dimension.high + 1))
