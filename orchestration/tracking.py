@@ -26,7 +26,7 @@ import structlog
 
 # Before the import, since MLflow reads some of them there.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # how long to wait for MLflow is decided here
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # `_patiently` asks again, and looks before it does
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it would tear our own bar apart
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
@@ -75,6 +75,10 @@ LOGGING_A_MODEL = threading.Lock()
 """MLflow loads a model's code to try it, by a name that all threads of a process share."""
 DESCRIPTION_TAG = "mlflow.note.content"
 """What MLflow shows as a run's description."""
+TABLES_TAG = "mlflow.loggedArtifacts"
+"""Where MLflow looks for the artifacts that it offers as tables."""
+PAGES_TAG = "mlflow.experimentKind"
+"""Without it MLflow shows runs of a new experiment among the pages for language models, as evaluations."""
 NEEDED = ("mlflow", "msgspec", "numpy", "pandas", "xgboost-cpu")
 """What pyfunc_model.py and the core it loads import; pinned to what is installed."""
 
@@ -200,8 +204,19 @@ class Tracker:
         self._patiently(lambda: self._client.log_artifacts(run_id, str(folder)))
 
     def log_table(self, run_id: str, table: Mapping[str, Sequence[Any]], name: str) -> None:
-        """Columns as a table that MLflow's pages can show and compare."""
-        self._patiently(lambda: self._client.log_table(run_id, dict(table), name))
+        """Columns as a table that MLflow's pages can show and compare, in place of an earlier one.
+
+        MLflow's own `log_table` appends: a tuning that was resumed, or a call made again, would show trials twice.
+        """
+        rows = [list(row) for row in zip(*table.values(), strict=True)]
+        text = json.dumps({"columns": list(table), "data": rows})
+        mark = json.dumps([{"path": name, "type": "table"}])
+
+        def log() -> None:
+            self._client.log_text(run_id, text, name)
+            self._client.set_tag(run_id, TABLES_TAG, mark)
+
+        self._patiently(log)
 
     def register(self, parent_run_id: str, contract: Contract, best: Trial, test: Mapping[str, float]) -> int:
         """Register the best as `challenger`, its alias last; returns the model version, the same when asked again."""
@@ -236,7 +251,7 @@ class Tracker:
         known = self._client.get_experiment_by_name(name)
         if known is None:
             with contextlib.suppress(RestException):
-                return str(self._client.create_experiment(name))
+                return str(self._client.create_experiment(name, tags={PAGES_TAG: "custom_model_development"}))
             known = self._client.get_experiment_by_name(name)
         return str(known.experiment_id)
 

@@ -8,7 +8,10 @@ import time
 
 
 class Proxy:
-    """Between a client and a server on loopback: can cut every connection, refuse new ones, or pass on slowly."""
+    """Between a client and a server on loopback: can cut every connection, refuse new ones, or pass on slowly.
+
+    `cut_at` lets it cut by itself as soon as a client says some words, before or after the server has heard them.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
@@ -17,6 +20,9 @@ class Proxy:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self.is_up = True
         self.delay_seconds = 0.0
+        self.was_cut = threading.Event()
+        self._words, self._heard = b"", False
+        self._unanswered: socket.socket | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -28,6 +34,15 @@ class Proxy:
                 except OSError:  # closed already
                     continue
         self._pairs.clear()
+
+    def cut_at(self, words: bytes, heard: bool = False) -> None:
+        """Cut once, when a client sends a block with these words. `heard`: the server gets them, its answer is lost."""
+        self._words, self._heard = words, heard
+        self.was_cut.clear()
+
+    def mend(self) -> None:
+        """Pass everything on again."""
+        self._words, self._unanswered, self.is_up = b"", None, True
 
     def close(self) -> None:
         self.cut()
@@ -44,15 +59,28 @@ class Proxy:
                 continue
             server = socket.create_connection(self._server)
             self._pairs.append((client, server))
-            for source, target in ((client, server), (server, client)):
-                threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+            for source, target, asks in ((client, server, True), (server, client, False)):
+                threading.Thread(target=self._pass_on, args=(source, target, asks), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, target: socket.socket, asks: bool) -> None:
         try:
             while block := source.recv(65_536):
                 time.sleep(self.delay_seconds)
+                if asks and self._words and self._words in block:
+                    self._words = b""
+                    if self._heard:
+                        self._unanswered = source
+                    else:
+                        self._cut_by_itself()
+                elif not asks and target is self._unanswered:
+                    self._cut_by_itself()
                 target.sendall(block)
         except OSError:
             pass
         for end in (source, target):
             end.close()
+
+    def _cut_by_itself(self) -> None:
+        self._unanswered = None
+        self.cut()
+        self.was_cut.set()

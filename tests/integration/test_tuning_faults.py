@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from orchestration.outcome import Outcome
 from orchestration.tunings import ALIVE_TAG, KIND_TAG, OUTCOME_TAG, PARENT_TAG, TUNING, WORKER_TAG
+from tests.tcp_proxy import Proxy
 from tests.training_servers import ROOT, Servers
 
 pytestmark = pytest.mark.integration
@@ -62,6 +66,19 @@ class Tunings:
 
     def versions(self) -> int:
         return len(self.client.search_model_versions("name='credit_card'"))
+
+    def challenger(self) -> str:
+        """The run that the alias leads to; of nothing, an empty name."""
+        try:
+            return str(self.client.get_model_version_by_alias("credit_card", "challenger").run_id)
+        except MlflowException:
+            return ""
+
+    def table(self, parent: str, folder: Path) -> list[int]:
+        """The numbers of the trials in the table that MLflow's pages show."""
+        path = Path(self.client.download_artifacts(parent, "trials.json", str(folder)))
+        table = json.loads(path.read_text(encoding="utf-8"))
+        return sorted(row[table["columns"].index("trial")] for row in table["data"])
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -135,6 +152,67 @@ def test_an_outage_that_ends_in_time_is_waited_for(tunings: Tunings, whole: list
 
     assert process.wait(DEADLINE_SECONDS) == 0, process.stderr and process.stderr.read()
     assert tunings.outcomes(parent) == whole
+
+
+@pytest.fixture
+def proxy(tunings: Tunings) -> Iterator[Proxy]:
+    """Between the tuning and MLflow, which itself stays up and can be asked what it holds."""
+    proxy = Proxy("127.0.0.1", tunings.servers.ports.mlflow_port)
+    yield proxy
+    proxy.close()
+
+
+REGISTERING = [
+    pytest.param(b"/registered-models/create", False, 0, id="the name is not made"),
+    pytest.param(b"/model-versions/create", False, 0, id="the version is not made"),
+    pytest.param(b"/model-versions/create", True, 1, id="the version is made, its answer is lost"),
+    pytest.param(b"/registered-models/alias", False, 1, id="the alias stays"),
+]
+
+
+@pytest.mark.parametrize(("words", "heard", "made"), REGISTERING)
+def test_mlflow_lost_while_a_candidate_is_registered_leaves_no_half_of_it(
+    tunings: Tunings, whole: list[Outcome], proxy: Proxy, tmp_path: Path, words: bytes, heard: bool, made: int
+) -> None:
+    """At each of its calls: the tuning ends clearly, the alias stays where it was, and the next run picks up."""
+    versions, challenger = tunings.versions(), tunings.challenger()
+    through = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{proxy.port}"}
+    proxy.cut_at(words, heard)
+    process = tunings.begin(OUTAGE_SECONDS="5", **through)
+    code, said = process.wait(DEADLINE_SECONDS), process.stderr and process.stderr.read()
+
+    assert proxy.was_cut.is_set(), said
+    assert (code, (said or "").splitlines()[-1].partition(" cannot be reached")[0]) == (
+        1,
+        f"error: MLflow at {through['MLFLOW_TRACKING_URI']}",
+    )
+    assert (tunings.versions(), tunings.challenger()) == (versions + made, challenger)
+    parent = tunings.newest().info.run_id
+    tunings.client.set_tag(parent, ALIVE_TAG, LONG_AGO)
+    proxy.mend()
+    done = tunings.servers.succeed("tune", "--resume", parent, "--no-progress")
+
+    assert tunings.outcomes(parent) == whole
+    assert (tunings.versions(), tunings.challenger()) == (versions + 1, done["run_id"])
+    assert tunings.table(parent, tmp_path) == list(range(TRIALS))
+
+
+def test_an_outage_while_a_candidate_is_registered_is_waited_for(
+    tunings: Tunings, whole: list[Outcome], proxy: Proxy, tmp_path: Path
+) -> None:
+    """The version was made, its answer lost: when asked again it is the same one, not a second."""
+    versions = tunings.versions()
+    proxy.cut_at(b"/model-versions/create", heard=True)
+    process = tunings.begin(OUTAGE_SECONDS="60", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{proxy.port}")
+    assert proxy.was_cut.wait(DEADLINE_SECONDS)
+    proxy.mend()
+
+    assert process.wait(DEADLINE_SECONDS) == 0, process.stderr and process.stderr.read()
+    parent = tunings.newest().info.run_id
+    assert tunings.outcomes(parent) == whole
+    assert tunings.versions() == versions + 1
+    assert tunings.client.get_run(tunings.challenger()).data.tags[PARENT_TAG] == parent
+    assert tunings.table(parent, tmp_path) == list(range(TRIALS))
 
 
 def test_a_killed_workers_trial_runs_again_on_a_cluster_of_processes(tunings: Tunings) -> None:
