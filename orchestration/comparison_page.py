@@ -68,6 +68,15 @@ def comparison_page(
     )
 
 
+def cell(name: str, trial: Trial | None) -> str:
+    """A trial's figure as it is written in a column; a dash where there is none."""
+    metric, _, form = COLUMNS[name]
+    value = trial.metrics.get(metric) if trial else None
+    if value is None:
+        return "–"
+    return form.format(value / 1_000 if metric == "model_bytes" else value)
+
+
 def _best(best: Outcome, test: Mapping[str, float]) -> str:
     told = (
         f"AUC {test['auc']:.4f}, average precision {test['average_precision']:.4f}, log loss {test['log_loss']:.4f}, "
@@ -86,7 +95,7 @@ def _finished(outcomes: Sequence[Outcome]) -> str:
     heads = "".join(f"<th class=n>{escape(title)}</th>" for _, title, _ in COLUMNS.values())
     rows = []
     for rank, one in enumerate(ranked(outcomes), start=1):
-        cells = "".join(f"<td class=n>{_cell(name, one.trial)}</td>" for name in COLUMNS)
+        cells = "".join(f"<td class=n>{cell(name, one.trial)}</td>" for name in COLUMNS)
         settings = ", ".join(f"{key} {_short(value)}" for key, value in one.parameters.items())
         rows.append(
             f"<tr{' class=first' if rank == 1 else ''}><td class=n>{rank}</td><td>{escape(one.family)}"
@@ -128,14 +137,6 @@ def _row(rank: int, one: Outcome) -> dict[str, Any]:
         "parameters": json.dumps({key: _short(value) for key, value in one.parameters.items()}),
         "reason": one.reason,
     }
-
-
-def _cell(name: str, trial: Trial | None) -> str:
-    metric, _, form = COLUMNS[name]
-    value = trial.metrics.get(metric) if trial else None
-    if value is None:
-        return "–"
-    return form.format(value / 1_000 if metric == "model_bytes" else value)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -8,7 +8,6 @@ an entry point of its own when a deployment starts it, and reads its settings it
 
 from __future__ import annotations
 
-import re
 import secrets
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from churn.contract import Contract, load_contract
@@ -31,8 +29,8 @@ from churn.settings import (
 )
 from churn.store.interface import Saved
 from orchestration import ingest as ingesting
+from orchestration.artifacts import show_tuning
 from orchestration.online import online
-from orchestration.outcome import Trial
 from orchestration.runners import open_runner
 from orchestration.task_trials import Pool
 from orchestration.training import TrainingSet
@@ -57,7 +55,7 @@ step = task(
 )
 
 
-@flow(name="ingest", validate_parameters=False, timeout_seconds=2 * 3_600)
+@flow(name="ingest", flow_run_name="ingest {contract}", validate_parameters=False, timeout_seconds=2 * 3_600)
 def ingest(file: Path | str | None, contract: str, cut_off: date | None = None) -> Manifest:
     """Publish a file as a new version of features, then put its customers, and its transactions if it holds any, into
     the store. Of transactions, customers are as of `cut_off`. Without a file: all transactions in the store."""
@@ -69,7 +67,7 @@ def ingest(file: Path | str | None, contract: str, cut_off: date | None = None) 
     return manifest
 
 
-@flow(name="tune", validate_parameters=False, timeout_seconds=24 * 3_600)
+@flow(name="tune", flow_run_name="tune {contract}", validate_parameters=False, timeout_seconds=24 * 3_600)
 def tune(
     contract: str,
     version: str | None = None,
@@ -93,11 +91,7 @@ def tune(
         families, trials = resumed.families, trials or resumed.trials
     plan = Plan(trials or settings.trials, families, time_budget_seconds, show_progress)
     tuned = run_trials(data, plan, resumed)
-    create_table_artifact(
-        [_row(trial) for trial in tuned.trials],
-        key=f"trials-{re.sub(r'[^a-z0-9]+', '-', loaded.name.lower())}",
-        description=f"Trials on {tuned.features_version}, best first; RUN_ID={tuned.best.run_id}",
-    )
+    show_tuning(loaded.name, tuned, read(ModelSettings).mlflow_tracking_uri)
     return tuned
 
 
@@ -155,10 +149,6 @@ def run_trials(data: TrainingSet, plan: Plan, resumed: Interrupted | None) -> Tu
         )
 
     return tune_with(data, _tracker(), plan, open_pool, resumed)
-
-
-def _row(trial: Trial) -> dict[str, Any]:
-    return {"run_id": trial.run_id, "family": trial.family, **trial.metrics}
 
 
 def _data_spec(contract: Contract, version: str, seed: int, folds: int) -> DataSpec:

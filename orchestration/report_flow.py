@@ -19,7 +19,7 @@ class ReportFailed(ChurnwatchError):
     """`python -m reporting` ended with an error."""
 
 
-@flow(name="report", validate_parameters=False, timeout_seconds=TIMEOUT_SECONDS)
+@flow(name="report", flow_run_name="report {verb}", validate_parameters=False, timeout_seconds=TIMEOUT_SECONDS)
 def report(contract: str | None = None, verb: str = "catch-up") -> list[str]:
     """Report on the days that were missed, or what else the command can do (`python -m reporting --help`)."""
     lines = make_reports(verb, contract)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from prefect import flow, task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
@@ -30,6 +28,7 @@ from churn.settings import (
 from churn.store import PredictionStore, open_store
 from orchestration import labelled_features, notice, retraining
 from orchestration.alarms import ringing
+from orchestration.artifacts import show_retraining
 from orchestration.claims import RetrainingRefused, Rules
 from orchestration.flows import tune
 from orchestration.gates import Limits
@@ -58,7 +57,12 @@ patient = task(
 )
 
 
-@flow(name="retrain", validate_parameters=False, timeout_seconds=TIMEOUT_SECONDS)
+@flow(
+    name="retrain",
+    flow_run_name="retrain {contract}: {reason}",
+    validate_parameters=False,
+    timeout_seconds=TIMEOUT_SECONDS,
+)
 def retrain(
     contract: str,
     reason: str = "asked for by hand",
@@ -127,19 +131,7 @@ def judge(run_id: str, contract: Contract) -> Promoted:
 
 def _tell(told: Notice) -> None:
     notice.tell(told, read(RetrainSettings).retrain_notice_url)
-    key = f"retrain-{re.sub(r'[^a-z0-9]+', '-', told.contract.lower())}"
-    create_table_artifact([told.to_document()], key=key, description=f"{told.outcome}: {told.sentence}")
-    create_markdown_artifact(
-        f"## {told.contract}: {told.outcome}\n\n{told.sentence}\n\nBegun for: {told.reason}\n", key=f"{key}-notice"
-    )
-    if told.run_id:
-        address = read(ModelSettings).mlflow_tracking_uri.rstrip("/")
-        create_link_artifact(
-            f"{address}/#/runs/{told.run_id}",
-            link_text=f"run {told.run_id} and its {told.evidence}/evidence.html",
-            key=f"{key}-run",
-            description="The challenger in MLflow",
-        )
+    show_retraining(told, read(ModelSettings).mlflow_tracking_uri)
 
 
 def _store() -> PredictionStore:

@@ -165,7 +165,11 @@ def test_a_drift_alert_becomes_a_judged_challenger_once_and_a_killed_run_is_mark
     assert challenger.approval_problem  # nothing was deployed
     artifacts = {one["key"]: one for one in floor.ask("/artifacts/filter", {})}
     assert {"retrain-credit-card", "retrain-credit-card-notice", "retrain-credit-card-run"} <= set(artifacts)
-    assert challenger.run_id in artifacts["retrain-credit-card-run"]["data"]
+    assert f"{floor.registry.tracking_uri}/#/runs/{challenger.run_id}" in artifacts["retrain-credit-card-run"]["data"]
+    assert f"{floor.registry.tracking_uri}/#/runs/" in artifacts["tuning-credit-card"]["data"]
+    assert challenger.run_id in artifacts["trials-credit-card"]["data"]
+    named = {one["name"] for one in floor.ask("/flow_runs/filter", {})}
+    assert {"retrain credit_card: alert FeatureDrift of total_trans_amt", "tune credit_card"} <= named
 
     # A second one by hand: the cool-down, which is in the store, keeps it from training.
     again = run_deployment(floor.prefect, "retrain/retrain", {"contract": "credit_card", "reason": "impatience"})
