@@ -77,8 +77,6 @@ DESCRIPTION_TAG = "mlflow.note.content"
 """What MLflow shows as a run's description."""
 TABLES_TAG = "mlflow.loggedArtifacts"
 """Where MLflow looks for the artifacts that it offers as tables."""
-PAGES_TAG = "mlflow.experimentKind"
-"""Without it MLflow shows runs of a new experiment among the pages for language models, as evaluations."""
 NEEDED = ("mlflow", "msgspec", "numpy", "pandas", "xgboost-cpu")
 """What pyfunc_model.py and the core it loads import; pinned to what is installed."""
 
@@ -251,7 +249,7 @@ class Tracker:
         known = self._client.get_experiment_by_name(name)
         if known is None:
             with contextlib.suppress(RestException):
-                return str(self._client.create_experiment(name, tags={PAGES_TAG: "custom_model_development"}))
+                return str(self._client.create_experiment(name))
             known = self._client.get_experiment_by_name(name)
         return str(known.experiment_id)
 
