@@ -89,8 +89,7 @@ class WebProcess:
     def workers(self) -> list[int]:
         """Process ids of the workers, the oldest first; multiprocessing's own tracker is none."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        commands = {int(pid): Path(f"/proc/{pid}/cmdline") for pid in children}
-        return [pid for pid, file in commands.items() if file.exists() and b"spawn_main" in file.read_bytes()]
+        return [int(pid) for pid in children if b"spawn_main" in _command(pid)]
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 30) -> int:
         """Ask the service to end; its exit code. Whatever is left of its session is killed then."""
@@ -167,3 +166,11 @@ class Senders:
             else:
                 self.refusals.append((response.status, payload))
         connection.close()
+
+
+def _command(pid: str) -> bytes:
+    """The command line of a process; of one that is gone, nothing."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -36,6 +36,8 @@ class Pair:
         self.client = client_of(emulator)
         for stream in ("predictions", "results", "dead-letters"):
             self.client.create_stream(StreamName=stream, ShardCount=2)
+        for stream in ("predictions", "results", "dead-letters"):
+            self.client.get_waiter("stream_exists").wait(StreamName=stream, WaiterConfig={"Delay": 1})
         (folder / "cache" / "bundles").mkdir(parents=True)
         (folder / "cache" / "bundles" / bundle.digest).symlink_to(bundle.folder)
         (folder / "cache" / "pointers").mkdir()
