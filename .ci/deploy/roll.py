@@ -4,9 +4,9 @@
 .ci/deploy/roll.py --env-file .env.cloud HOST HOST…
 
 Each step on a host is `RUNNER HOST VERB`, where RUNNER is .ci/deploy/over-ssh unless DEPLOY_RUNNER names another, and
-VERB is one of .ci/deploy/on-server. Between two servers it waits DEPLOY_SETTLE_SECONDS (10), for the balancer to send
-requests again to the one that has restarted; else none would be left while the other one does. The standard
-library alone: it runs on a clean machine.
+VERB is one of .ci/deploy/on-server. Before it changes a server it waits DEPLOY_SETTLE_SECONDS (10), for the balancer to
+send requests again to one that has restarted, by this deployment or by the one before; else none would be left while
+the other one does. The standard library alone: it runs on a clean machine.
 Exit codes: 0 deployed; 1 nothing was changed; 3 taken back; 4 taking it back failed too, a person is needed.
 """
 
@@ -83,18 +83,20 @@ def deploy(text: str, hosts: Sequence[str], servers: Servers, settle_seconds: fl
         for host in hosts:
             servers.run(host, "ready")
         run_id = servers.run(hosts[0], "validate", given=text).splitlines()[-1]
-    except (StepFailed, IndexError) as error:
-        print(f"refused: {error}; nothing was changed", file=sys.stderr)
+    except (StepFailed, IndexError, KeyboardInterrupt) as error:
+        print(f"refused: {str(error) or 'cancelled'}; nothing was changed", file=sys.stderr)
         return UNTOUCHED
     touched: list[str] = []
     try:
         for host in hosts:
-            if touched:
-                time.sleep(settle_seconds)
+            time.sleep(settle_seconds)
             touched.append(host)
             servers.run(host, "apply", given=text)
             servers.run(host, "smoke", run_id)
     except (StepFailed, KeyboardInterrupt) as error:
+        if not touched:
+            print("refused: cancelled; nothing was changed", file=sys.stderr)
+            return UNTOUCHED
         print(f"failed: {str(error) or 'cancelled'}; taking it back from {', '.join(touched)}", file=sys.stderr)
         return take_back(touched, servers, settle_seconds)
     print(f"deployed: run {run_id} on {', '.join(hosts)}")

@@ -47,7 +47,7 @@ class Pair:
             "MLFLOW_TRACKING_URI": mlflow.url,
             "WEB_WORKERS": "1",
             "DEPLOY_RUNNER": str(runner),
-            "DEPLOY_SETTLE_SECONDS": "3",  # more than the balancer's fail_timeout
+            "DEPLOY_SETTLE_SECONDS": "4",  # more than the balancer's fail_timeout and a second
             "DEPLOY_START": f"{sys.executable} {ROOT}/tests/ci/restart_web.py",
             "DEPLOY_CHECK": f"{sys.executable} -m orchestration",
         }
@@ -256,10 +256,10 @@ class Script:
         self.path.chmod(0o755)
         (folder / ".env.cloud").write_text(f"RUN_ID={RUNS['new']}\n")
 
-    def roll(self) -> subprocess.Popen[str]:
+    def roll(self, settle_seconds: float = 0.01) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, str(DEPLOY / "roll.py"), "--env-file", str(self.folder / ".env.cloud"), "a", "b"],
-            env=os.environ | {"DEPLOY_RUNNER": str(self.path), "DEPLOY_SETTLE_SECONDS": "0.01"},
+            env=os.environ | {"DEPLOY_RUNNER": str(self.path), "DEPLOY_SETTLE_SECONDS": str(settle_seconds)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -282,6 +282,18 @@ def test_when_the_second_server_fails_both_go_back_the_failed_one_first(tmp_path
     assert script.steps() == [*LOOKED, "a apply", "a smoke", "b apply", "b smoke", *BOTH_BACK]
     assert "failed: b: smoke" in said
     assert "it serves another run; taking it back from a, b" in said
+
+
+def test_no_server_is_changed_before_the_balancer_had_time_to_see_the_other_again(tmp_path: Path) -> None:
+    """Nor the first: the deployment before may have ended just now. Cancelled meanwhile, nothing is taken back."""
+    script = Script(tmp_path, "")
+    rolled = script.roll(settle_seconds=60)
+    assert eventually(lambda: script.steps() == LOOKED, 20)
+    time.sleep(0.3)
+    rolled.send_signal(signal.SIGTERM)
+
+    assert "cancelled; nothing was changed" in rolled.communicate(timeout=20)[1]
+    assert (rolled.returncode, script.steps()) == (1, LOOKED)
 
 
 def test_a_server_that_cannot_go_back_is_told_and_the_other_still_does(tmp_path: Path) -> None:
