@@ -188,9 +188,7 @@ class TrainSettings(Settings):
     )
     folds: int = Field(5, ge=2, le=20, description="Cross-validation folds.")
     seed: int = Field(7, ge=0, description="Split, folds and search are reproducible by it.")
-    tuning_workers: int = Field(
-        1, ge=1, le=1_000, description="Trials at a time on this machine; with 1 a tuning is reproducible by its seed."
-    )
+    tuning_workers: int = Field(0, ge=0, le=1_000, description="Trials at a time on this machine; 0: one a core.")
     tuning_cluster: str = Field(
         "",
         description="Where trials run: none for threads, 'local' for processes here, tcp://HOST:PORT for a Dask "

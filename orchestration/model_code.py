@@ -1,13 +1,14 @@
 """The code that a logged model brings with it: pyfunc_model.py, and of the core what it imports, nothing else.
 
-Each file is an upload of its own to MLflow, so that the whole core would take longer than most fits.
+Each file is an upload of its own to MLflow, so it is packed into one, which Python imports from as it is. The archive
+is the same for the same code, byte for byte.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
-import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,15 +16,17 @@ import churn
 
 MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 CORE = Path(churn.__file__).parent
+ARCHIVE = "churn.zip"
+"""Where pyfunc_model.py looks for it."""
 
 
-def copy_served_code(folder: Path) -> Path:
-    """Copy the part of the core that serving a bundle needs into `folder`; returns the package's folder there."""
-    for name in served_files():
-        target = folder / CORE.name / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(CORE / name, target)
-    return folder / CORE.name
+def pack_served_code(folder: Path) -> Path:
+    """Pack the part of the core that serving a bundle needs into an archive in `folder`, whose path is returned."""
+    path = folder / ARCHIVE
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in served_files():
+            archive.writestr(zipfile.ZipInfo(f"{CORE.name}/{name}"), (CORE / name).read_bytes(), zipfile.ZIP_DEFLATED)
+    return path
 
 
 @functools.lru_cache(maxsize=1)

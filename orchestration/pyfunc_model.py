@@ -1,10 +1,12 @@
 """The file that MLflow runs to load a logged model (models-from-code, no pickle): a bundle behind a pyfunc.
 
-It runs beside a copy of `churn` on machines that have nothing else of this project, so it imports the core only.
+It runs beside an archive of `churn` (model_code.py) on machines that have nothing else of this project, so it imports
+the core only.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,12 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from churn.bundle import load_bundle
-from churn.encoder import frame_records
+ARCHIVE = Path(__file__).parent / "code" / "churn.zip"
+if "churn" not in sys.modules and ARCHIVE.is_file():
+    sys.path.insert(0, str(ARCHIVE))
+
+from churn.bundle import load_bundle  # noqa: E402 found in the archive
+from churn.encoder import frame_records  # noqa: E402
 
 
 class ChurnModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow's types are not followed

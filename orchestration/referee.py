@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ import numpy as np
 from churn.errors import ChurnwatchError
 
 HOPELESS_SHARE = 0.03
-"""A trial is stopped when it gives away more than this share of what the best one gains over the base rate. On the
-shipped use cases that is three standard errors of the difference after two folds of five."""
+"""A trial is stopped when it gives away more than this share of what the best one gains over the base rate, after two
+folds of five: on the shipped use cases three standard errors of the difference."""
 
 
 class Pruned(Exception):  # not an error: what a search does with a hopeless trial
@@ -33,7 +34,7 @@ class TrialTimedOut(ChurnwatchError):
 
 
 class Referee(Protocol):
-    """Asked by families: between rounds, and after each group of folds."""
+    """Asked by families: between rounds, and after each fold."""
 
     def between_rounds(self) -> None: ...
 
@@ -54,8 +55,14 @@ class Bar:
             return
         behind = float(np.mean(fold_losses) - np.mean(self.fold_losses[:done]))
         whole = float(np.mean(self.fold_losses))
-        if behind > HOPELESS_SHARE * max(self.base_rate_loss - whole, 0.0):
+        if behind > _allowed_share(done, len(self.fold_losses)) * max(self.base_rate_loss - whole, 0.0):
             raise Pruned(fold_losses, whole + behind, len(self.fold_losses))
+
+
+def _allowed_share(done: int, folds: int) -> float:
+    """By how much a mean over `done` of the folds misses that over all of them falls as they become more: the standard
+    error of a sample without replacement, the square root of (1 / done - 1 / folds)."""
+    return HOPELESS_SHARE * math.sqrt((1 / done - 1 / folds) / (1 / 2 - 1 / 5))
 
 
 class Patient:

@@ -67,8 +67,8 @@ def retrain(
             finish(notice.outcome, notice.to_document())
         except NothingNew as error:  # no failure: labels come late, and the short cool-down counts
             notice = Notice(contract, reason, "nothing new", str(error), seconds=_since(began, now))
-        except ChurnwatchError as error:
-            steps.tell(Notice(contract, reason, "failed", str(error), seconds=_since(began, now)))
+        except Exception as error:  # whatever it is: of what runs by itself somebody must hear that it failed
+            steps.tell(Notice(contract, reason, "failed", _words(error), seconds=_since(began, now)))
             raise
         steps.tell(notice)
     return notice
@@ -108,6 +108,13 @@ def _sentence(done: Promoted) -> str:
         return f"run {run_id} waits as challenger; to let it go live: python -m orchestration promote {run_id}"
     failed = "; ".join(f"{gate.name}: {gate.sentence}" for gate in record.failed)
     return f"run {run_id} is no better choice, nothing was changed. {failed}"
+
+
+def _words(error: Exception) -> str:
+    """Our own errors are whole sentences."""
+    if isinstance(error, ChurnwatchError):
+        return str(error)
+    return f"{type(error).__name__}: {error}; nobody foresaw it, and its trace is in the run's log"
 
 
 def _since(began: datetime, now: Callable[[], datetime]) -> float:

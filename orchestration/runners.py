@@ -15,7 +15,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from churn.errors import ChurnwatchError, SettingError
 from orchestration.outcome import Outcome
-from orchestration.task_trials import Future
+from orchestration.task_trials import Future, lag_of
 from orchestration.trials import ENDS, Assignment, run_assigned
 
 LOCAL = "local"
@@ -33,12 +33,14 @@ def trial(
 @contextmanager
 def open_runner(cluster: str, workers: int, assign: Callable[[int], Assignment]) -> Iterator[RunnerPool]:
     """A started task runner as a pool: `cluster` as TUNING_CLUSTER has it. `assign` is told how many folds a trial
-    may fit side by side. Raises SettingError when the cluster cannot be used."""
+    may fit side by side. No workers: one a core. Raises SettingError when the cluster cannot be used."""
+    cores = os.cpu_count() or 1
+    workers = workers or cores
     if not cluster:
-        threads = max(1, (os.cpu_count() or 1) // workers)
+        threads = max(1, cores // workers)
         threads_runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
         with threads_runner:
-            yield RunnerPool(threads_runner, lambda: workers, assign(threads))
+            yield RunnerPool(threads_runner, lambda: workers, assign(threads), lag_of(workers))
         return
     with _dask_runner(cluster, workers) as runner:
         yield RunnerPool(runner, _room_of(runner), assign(1))
@@ -48,8 +50,10 @@ class RunnerPool:
     """Trials as task runs. What a task runner loses for good, a worker that died with the trial again and again,
     comes back as a failed trial."""
 
-    def __init__(self, runner: TaskRunner[Any], room: Callable[[], int], assignment: Assignment) -> None:
-        self.runner, self._room, self._assignment = runner, room, assignment
+    def __init__(
+        self, runner: TaskRunner[Any], room: Callable[[], int], assignment: Assignment, lag: int | None = None
+    ) -> None:
+        self.runner, self._room, self._assignment, self.lag = runner, room, assignment, lag
 
     def room(self) -> int:
         return self._room()
@@ -93,8 +97,12 @@ def _dask_runner(cluster: str, workers: int) -> Iterator[Any]:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise SettingError("TUNING_CLUSTER", cluster, f"none, or an installation with [cluster] ({error})") from error
-    # A worker that dies and comes back is no news; workers of this machine read the variable when they start.
+    # Workers of this machine read these when they start. One that dies and comes back is no news; and Dask's profiler
+    # and clock, which look 100 and 50 times a second and whose pages are off here, cost four workers on two cores a
+    # tenth of their time.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
+    os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
+    os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "1s")
     for name in logging.root.manager.loggerDict:
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -112,19 +112,20 @@ def _so_far(run: TaskTrials) -> str:
 def _starts_then_tpe(families: Sequence[Family], seed: int) -> Callable[..., Any]:
     """Each family's own start first, so that a short search has seen every family at a sound point.
 
-    A point's randomness comes from its number, so that a resumed search draws what the whole one would have drawn.
+    A point's randomness comes from its number, and what it learns from does too, so that a resumed search draws what
+    the whole one would have drawn.
     """
     starts = [_start(family, families) for family in families if family.start]
     labels = _labels(families)
 
-    def suggest(new_ids: Sequence[int], domain: Any, trials: hyperopt.Trials, _: int) -> Any:
+    def suggest(new_ids: Sequence[int], domain: Any, trials: TaskTrials, _: int) -> Any:
         number = new_ids[0]
         if number < len(starts):
             return trials.new_trial_docs(
                 [number], [None], [domain.new_result()], [misc(number, starts[number], labels)]
             )
         own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) % 2**31
-        return hyperopt.tpe.suggest(new_ids, domain, trials, own)
+        return hyperopt.tpe.suggest(new_ids, domain, trials.known_to(number), own)
 
     return suggest
 

@@ -6,8 +6,9 @@ something that takes a task and gives a future: threads, processes, a cluster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count, islice
 from typing import Any, Protocol
 
 import hyperopt
@@ -16,7 +17,10 @@ from hyperopt.fmin import FMinIter
 
 from orchestration.outcome import Outcome
 
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.01
+LAG_TRIALS = 4
+"""How many numbers before its own the newest trial is that one of this machine learns from. Were it whatever has ended,
+the search would depend on which of two trials ends first; so it is the same with one worker and with up to four."""
 
 
 class Future(Protocol):
@@ -30,6 +34,9 @@ class Future(Protocol):
 class Pool(Protocol):
     """Where trials run: takes one more than it has room for, too, and lets it wait."""
 
+    lag: int | None
+    """A trial learns from those that are at least so many numbers before it; None: from all that have ended."""
+
     def room(self) -> int:
         """How many trials can run at once now; a cluster may grow and shrink."""
 
@@ -37,7 +44,7 @@ class Pool(Protocol):
 
 
 class TaskTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
-    """Trials whose points run in a pool. With room for one, the order and so the whole search can be repeated."""
+    """Trials whose points run in a pool. Where the pool has a lag, a search can be repeated, and be gone on with."""
 
     asynchronous = True
 
@@ -45,6 +52,7 @@ class TaskTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         """`point` makes a family and its parameters of hyperopt's values."""
         self._pool, self._point = pool, point
         self._running: dict[int, Future] = {}
+        self._lowest_free = 0
         self.outcomes: dict[int, Outcome] = {}
         self.on_outcome: Callable[[Outcome], None] = lambda _: None
         super().__init__()
@@ -52,8 +60,12 @@ class TaskTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
     @property
     def best(self) -> Outcome | None:
         """The best finished trial so far, the earlier of two equal ones."""
-        finished = [one for one in self.outcomes.values() if one.status == "finished"]
-        return min(finished, key=lambda one: (one.loss, one.number), default=None)
+        return _best(self.outcomes.values())
+
+    def known_to(self, number: int) -> hyperopt.Trials:
+        """The trials that the one of this number is drawn from."""
+        done = [one for one in self._dynamic_trials if one["state"] == hyperopt.JOB_STATE_DONE]
+        return hyperopt.trials_from_docs([one for one in done if self._knows(number, one["tid"])], validate=False)
 
     def know(self, outcome: Outcome, values: Mapping[str, float], labels: list[str]) -> None:
         """Add a trial that an earlier search has run; to be called in the order of their numbers."""
@@ -67,20 +79,32 @@ class TaskTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
 
     def new_trial_ids(self, n: int) -> list[int]:
         """The lowest numbers that are free: an interrupted search may have left gaps."""
-        taken = set(self._ids)
-        free = [number for number in range(len(taken) + n) if number not in taken][:n]
+        free = self._free(n)
         self._ids.update(free)
         return free
 
+    def _free(self, n: int) -> list[int]:
+        while self._lowest_free in self._ids:
+            self._lowest_free += 1
+        return list(islice((number for number in count(self._lowest_free) if number not in self._ids), n))
+
     def count_by_state_unsynced(self, arg: Any) -> int:
         """What hyperopt asks again and again, and what moves trials on. With no room left the queue is said to be
-        full, so that no point is drawn before the results that it could have learned from."""
+        full, so that no point is drawn before the results that it is to learn from."""
         self._collect()
         self._hand_out()
-        count = int(super().count_by_state_unsynced(arg))
-        if arg == hyperopt.JOB_STATE_NEW and len(self._running) >= self._pool.room():
-            return max(count, 1)
-        return count
+        found = int(super().count_by_state_unsynced(arg))
+        return max(found, 1) if arg == hyperopt.JOB_STATE_NEW and not self._may_draw() else found
+
+    def _may_draw(self) -> bool:
+        if len(self._running) >= self._pool.room():
+            return False
+        (number,) = self._free(1)
+        return self._pool.lag is None or not any(self._knows(number, running) for running in self._running)
+
+    def _knows(self, number: int, other: int) -> bool:
+        """Whether a trial learns from another, once that one has ended."""
+        return self._pool.lag is None or other <= number - self._pool.lag
 
     def fmin(self, fn: Any, space: Any, *, algo: Any, max_evals: int, timeout: float | None, **_: Any) -> None:
         """hyperopt's own loop, asked every few milliseconds instead of once a second."""
@@ -102,7 +126,8 @@ class TaskTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
                 document["state"] = hyperopt.JOB_STATE_RUNNING
                 values = {label: given[0] for label, given in document["misc"]["vals"].items() if given}
                 number = document["tid"]
-                self._running[number] = self._pool.submit(number, *self._point(values), self.best)
+                best = _best(one for one in self.outcomes.values() if self._knows(number, one.number))
+                self._running[number] = self._pool.submit(number, *self._point(values), best)
 
     def _collect(self) -> None:
         for document in self._dynamic_trials:
@@ -126,10 +151,20 @@ def misc(number: int, values: Mapping[str, float], labels: list[str]) -> dict[st
     }
 
 
+def _best(outcomes: Iterable[Outcome]) -> Outcome | None:
+    finished = [one for one in outcomes if one.status == "finished"]
+    return min(finished, key=lambda one: (one.loss, one.number), default=None)
+
+
 def _result(outcome: Outcome) -> dict[str, Any]:
     if outcome.loss is None:
         return {"status": hyperopt.STATUS_FAIL}
     return {"status": hyperopt.STATUS_OK, "loss": outcome.loss}
+
+
+def lag_of(workers: int) -> int:
+    """The lag of a pool of threads: of few, the same however many they are."""
+    return max(LAG_TRIALS, workers)
 
 
 class Threads:
@@ -137,6 +172,7 @@ class Threads:
 
     def __init__(self, run: Callable[[int, str, Mapping[str, Any], Outcome | None], Outcome], workers: int = 1) -> None:
         self._run, self._workers = run, workers
+        self.lag: int | None = lag_of(workers)
 
     def __enter__(self) -> Threads:
         self._threads = ThreadPoolExecutor(self._workers)

@@ -181,6 +181,16 @@ def test_a_failure_is_told_and_tried_again_sooner(store: PredictionStore) -> Non
     assert run(store, Office(), clock).outcome == "fit"
 
 
+def test_a_retraining_that_fails_as_nobody_foresaw_is_told_too(store: PredictionStore) -> None:
+    office = Office(failing=ZeroDivisionError("division by zero"))
+    with pytest.raises(ZeroDivisionError):
+        run(store, office, Clock())
+
+    (notice,) = office.notices
+    assert notice.outcome == "failed"
+    assert notice.sentence.startswith("ZeroDivisionError: division by zero; ")
+
+
 def test_nothing_new_is_no_failure(store: PredictionStore) -> None:
     office = Office(failing=NothingNew("too few labels"))
 

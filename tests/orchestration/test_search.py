@@ -13,7 +13,7 @@ from orchestration.families.family import Dimension
 from orchestration.families.xgboost_family import XGBoostFamily
 from orchestration.outcome import Outcome
 from orchestration.search import SearchFailed, ranked, search, space_sha256
-from orchestration.task_trials import Threads
+from orchestration.task_trials import LAG_TRIALS, Threads
 
 Run = Callable[[int, str, Mapping[str, Any], Outcome | None], Outcome]
 
@@ -143,17 +143,51 @@ def test_no_trial_begins_after_the_time_budget() -> None:
     assert 1 <= len(outcomes) <= 6
 
 
-def test_each_trial_is_told_the_best_before_it() -> None:
+@pytest.mark.parametrize("workers", [2, LAG_TRIALS])
+def test_a_search_is_the_same_with_more_workers_whichever_ends_first(workers: int) -> None:
+    """Fits that take their time, by turns long and short, so that later trials overtake earlier ones."""
+    began = []
+
+    def uneven(number: int, family: str, parameters: Mapping[str, Any], best: Outcome | None) -> Outcome:
+        began.append(number)
+        time.sleep((0.05, 0.0, 0.02)[number % 3])
+        told = best.number if best else -1
+        return Outcome(number, "finished", family, parameters, parameters["x"] ** 2, (told,))
+
+    alone = find(uneven, [Hill()], trials=40)
+    together = find(uneven, [Hill()], trials=40, workers=workers)
+
+    assert together == alone
+    assert sorted(began) == sorted([*range(40)] * 2)
+    assert len({one.parameters["x"] for one in alone}) == 40
+
+
+def test_a_cluster_learns_from_whatever_has_ended() -> None:
     told: dict[int, Outcome | None] = {}
 
     def noted(number: int, family: str, parameters: Mapping[str, Any], best: Outcome | None) -> Outcome:
         told[number] = best
         return height(number, family, parameters, best)
 
-    outcomes = find(noted, [Hill()], trials=6)
+    with Threads(noted) as pool:
+        pool.lag = None
+        outcomes = search(pool, [Hill()], 6, 1, show_progress=False)
 
-    assert told[0] is None
     assert all(told[number] == ranked(outcomes[:number])[0] for number in range(1, 6))
+
+
+def test_each_trial_is_told_the_best_of_those_it_knows() -> None:
+    told: dict[int, Outcome | None] = {}
+
+    def noted(number: int, family: str, parameters: Mapping[str, Any], best: Outcome | None) -> Outcome:
+        told[number] = best
+        return height(number, family, parameters, best)
+
+    outcomes = find(noted, [Hill()], trials=12)
+
+    assert [told[number] for number in range(LAG_TRIALS)] == [None] * LAG_TRIALS
+    for number in range(LAG_TRIALS, 12):
+        assert told[number] == ranked(outcomes[: number - LAG_TRIALS + 1])[0]
 
 
 def test_as_many_run_at_a_time_as_there_is_room_for() -> None:

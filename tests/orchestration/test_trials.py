@@ -6,7 +6,8 @@ import errno
 import json
 import pickle
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,9 +19,10 @@ import pytest
 from churn.contract import Contract
 from churn.errors import DataError, FeatureStoreUnavailable, FolderUnusable, RegistryUnavailable, SettingError
 from orchestration import families
+from orchestration.families.family import fit_folds
 from orchestration.families.sklearn_families import DecisionTreeFamily
 from orchestration.outcome import Outcome
-from orchestration.referee import Bar, Pruned, Strict, TrialTimedOut
+from orchestration.referee import PATIENT, Bar, Pruned, Strict, TrialTimedOut
 from orchestration.training import TrainingSet
 from orchestration.trials import Assignment, DataSpec, Work, run_trial, within
 from orchestration.tuning import Plan, in_threads, tune
@@ -170,6 +172,38 @@ def test_the_bar_compares_the_same_folds() -> None:
     with pytest.raises(Pruned, match=r"log loss 0\.3200 after 1 of 3 folds") as pruned:
         bar.judge([0.32])
     assert pruned.value.expected_loss == pytest.approx(0.17 + 0.02)
+
+
+def test_the_more_folds_are_done_the_less_behind_a_trial_may_be() -> None:
+    bar = Bar((0.1,) * 5, base_rate_loss=1.1)
+    for done, allowed in ((1, 0.049), (2, 0.030), (3, 0.020), (4, 0.012)):
+        bar.judge([0.0995 + allowed] * done)
+        with pytest.raises(Pruned):
+            bar.judge([0.1005 + allowed] * done)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_folds_are_judged_one_after_the_other_however_many_are_fitted_at_a_time(threads: int) -> None:
+    """Those of odd numbers take longer: the ones after them are done first."""
+    asked: list[tuple[float, ...]] = []
+
+    class Third:
+        def between_rounds(self) -> None:
+            """Not asked here."""
+
+        def after_folds(self, fold_losses: Sequence[float]) -> None:
+            asked.append(tuple(fold_losses))
+            if len(fold_losses) == 3:
+                raise Pruned(fold_losses, 0.0, 5)
+
+    def fit(fold: int) -> tuple[str, float]:
+        time.sleep(0.02 * (fold % 2))
+        return f"model {fold}", float(fold)
+
+    with pytest.raises(Pruned):
+        fit_folds(fit, 5, threads, Third())
+    assert asked == [(0.0,), (0.0, 1.0), (0.0, 1.0, 2.0)]
+    assert fit_folds(fit, 5, threads, PATIENT) == ([f"model {fold}" for fold in range(5)], (0.0, 1.0, 2.0, 3.0, 4.0))
 
 
 @pytest.mark.integration  # for its length alone
