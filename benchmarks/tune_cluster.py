@@ -82,6 +82,8 @@ def main(file: Path, trials: int) -> None:
 class Killer:
     """A pool that kills a busy worker with every tenth trial that it hands out."""
 
+    lag = None
+
     def __init__(self, pool: RunnerPool) -> None:
         self._pool, self.killed = pool, 0
 

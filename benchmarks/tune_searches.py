@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,8 +28,9 @@ SECONDS = 600.0
 
 
 def ours(data: TrainingSet, trials: int, names: Sequence[str] = tuple(HOMES), prune: bool = True) -> dict[str, Any]:
-    """As `orchestration tune` searches with one worker, without MLflow."""
-    families = make_families(names)
+    """As `orchestration tune` searches on this machine, a trial a core, without MLflow."""
+    cores = os.cpu_count() or 1
+    families = make_families(names, threads=1)
     candidates: dict[int, Candidate] = {}
     base = base_rate_log_loss(data.rows.labels)
 
@@ -41,7 +43,7 @@ def ours(data: TrainingSet, trials: int, names: Sequence[str] = tuple(HOMES), pr
         return Outcome(number, "finished", family, parameters, one.loss, one.fold_losses)
 
     started = time.perf_counter()
-    with Threads(trial) as pool:
+    with Threads(trial, cores) as pool:
         outcomes = search(pool, list(families.values()), trials, data.seed, show_progress=False)
     seconds = time.perf_counter() - started
     best = ranked(outcomes)[0]
@@ -50,9 +52,9 @@ def ours(data: TrainingSet, trials: int, names: Sequence[str] = tuple(HOMES), pr
 
 
 def with_optuna(data: TrainingSet, trials: int, names: Sequence[str] = tuple(HOMES)) -> dict[str, Any]:
-    """Its TPE and its median pruner over the same conditional space; our starts are its first trials too."""
+    """Its TPE and its median pruner over the same conditional space, a trial a core; our starts are its first too."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    families = make_families(names)
+    families = make_families(names, threads=1)
     candidates: dict[int, Candidate] = {}
 
     class Referee:
@@ -77,7 +79,7 @@ def with_optuna(data: TrainingSet, trials: int, names: Sequence[str] = tuple(HOM
     for name, family in families.items():
         study.enqueue_trial({"family": name, **{f"{name}.{key}": value for key, value in family.start.items()}})
     started = time.perf_counter()
-    study.optimize(objective, n_trials=trials)
+    study.optimize(objective, n_trials=trials, n_jobs=os.cpu_count() or 1)
     seconds = time.perf_counter() - started
     pruned = sum(one.state == optuna.trial.TrialState.PRUNED for one in study.trials)
     family = study.best_trial.params["family"]
