@@ -188,7 +188,9 @@ class TrainSettings(Settings):
     )
     folds: int = Field(5, ge=2, le=20, description="Cross-validation folds.")
     seed: int = Field(7, ge=0, description="Split, folds and search are reproducible by it.")
-    tuning_workers: int = Field(0, ge=0, le=1_000, description="Trials at a time on this machine; 0: one a core.")
+    tuning_workers: int = Field(
+        0, ge=0, le=1_000, description="Trials at a time on this machine; 0: one a core, in threads four at most."
+    )
     tuning_cluster: str = Field(
         "",
         description="Where trials run: none for threads, 'local' for processes here, tcp://HOST:PORT for a Dask "

@@ -15,7 +15,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from churn.errors import ChurnwatchError, SettingError
 from orchestration.outcome import Outcome
-from orchestration.task_trials import Future, lag_of
+from orchestration.task_trials import LAG_TRIALS, Future, lag_of
 from orchestration.trials import ENDS, Assignment, run_assigned
 
 LOCAL = "local"
@@ -33,16 +33,17 @@ def trial(
 @contextmanager
 def open_runner(cluster: str, workers: int, assign: Callable[[int], Assignment]) -> Iterator[RunnerPool]:
     """A started task runner as a pool: `cluster` as TUNING_CLUSTER has it. `assign` is told how many folds a trial
-    may fit side by side. No workers: one a core. Raises SettingError when the cluster cannot be used."""
+    may fit side by side. No workers: one a core, of threads four at most. Raises SettingError when the cluster cannot
+    be used."""
     cores = os.cpu_count() or 1
-    workers = workers or cores
     if not cluster:
+        workers = workers or min(cores, LAG_TRIALS)  # no more than leave the search as it is with one
         threads = max(1, cores // workers)
         threads_runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
         with threads_runner:
             yield RunnerPool(threads_runner, lambda: workers, assign(threads), lag_of(workers))
         return
-    with _dask_runner(cluster, workers) as runner:
+    with _dask_runner(cluster, workers or cores) as runner:
         yield RunnerPool(runner, _room_of(runner), assign(1))
 
 
