@@ -53,8 +53,11 @@ def _imported(path: Path) -> Iterator[Path]:
 
 
 def _files(module: str, names: list[str]) -> Iterator[Path]:
-    """A module's file; of a package its own, and those of the modules named."""
-    base = CORE.parent.joinpath(*module.split("."))
+    """A module's file; of a package its own, and those of the modules named. Those of the packages they are in come
+    along, since of an archive Python imports no folder without one."""
+    parts = module.split(".")
+    base = CORE.parent.joinpath(*parts)
+    yield from (CORE.parent.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts)))
     if base.is_dir():
         yield base / "__init__.py"
         yield from (base / f"{name}.py" for name in names if (base / f"{name}.py").is_file())

@@ -4,6 +4,7 @@ retrain_flow.py can make them Prefect tasks."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -67,8 +68,9 @@ def retrain(
             finish(notice.outcome, notice.to_document())
         except NothingNew as error:  # no failure: labels come late, and the short cool-down counts
             notice = Notice(contract, reason, "nothing new", str(error), seconds=_since(began, now))
-        except Exception as error:  # whatever it is: of what runs by itself somebody must hear that it failed
-            steps.tell(Notice(contract, reason, "failed", _words(error), seconds=_since(began, now)))
+        except BaseException as error:  # whatever it is, a timeout or a cancellation too: somebody must hear of it
+            with suppress(Exception):  # of a notice that could not be given, the failure itself says more
+                steps.tell(Notice(contract, reason, "failed", _words(error), seconds=_since(began, now)))
             raise
         steps.tell(notice)
     return notice
@@ -110,11 +112,11 @@ def _sentence(done: Promoted) -> str:
     return f"run {run_id} is no better choice, nothing was changed. {failed}"
 
 
-def _words(error: Exception) -> str:
-    """Our own errors are whole sentences."""
+def _words(error: BaseException) -> str:
+    """Our own errors are whole sentences. Those of others may hold anything, which a webhook need not get."""
     if isinstance(error, ChurnwatchError):
         return str(error)
-    return f"{type(error).__name__}: {error}; nobody foresaw it, and its trace is in the run's log"
+    return f"it ended with {type(error).__name__}; the run's log in Prefect says more"
 
 
 def _since(began: datetime, now: Callable[[], datetime]) -> float:

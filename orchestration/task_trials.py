@@ -63,7 +63,10 @@ class TaskTrials(hyperopt.Trials):  # type: ignore[misc]  # hyperopt is untyped
         return _best(self.outcomes.values())
 
     def known_to(self, number: int) -> hyperopt.Trials:
-        """The trials that the one of this number is drawn from."""
+        """The trials that the one of this number is drawn from. On a cluster those under way are among them, without a
+        loss, so that points drawn side by side keep away from each other."""
+        if self._pool.lag is None:
+            return self
         done = [one for one in self._dynamic_trials if one["state"] == hyperopt.JOB_STATE_DONE]
         return hyperopt.trials_from_docs([one for one in done if self._knows(number, one["tid"])], validate=False)
 

@@ -171,12 +171,12 @@ class Tracker:
         """Log a bundle as the run's model and return the model's id. The digest tag comes last: the seal."""
 
         def log() -> str:
-            # The model first, then what it holds: with the run as the active one, it would take six calls more.
-            run = self._client.get_run(run_id)
-            model_id = self._client.create_logged_model(
-                run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params
-            ).model_id
             with LOGGING_A_MODEL, tempfile.TemporaryDirectory() as code:
+                # The model first, then what it holds: with the run as the active one, it would take six calls more.
+                run = self._client.get_run(run_id)
+                model_id = self._client.create_logged_model(
+                    run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params
+                ).model_id
                 mlflow.pyfunc.log_model(
                     model_id=model_id,
                     python_model=str(MODEL_CODE),
@@ -193,7 +193,12 @@ class Tracker:
             )
             return str(model_id)
 
-        return self._patiently(log)
+        try:
+            return self._patiently(log)
+        except Exception:
+            with contextlib.suppress(Exception):  # where MLflow still answers; else who resumes closes the run
+                self._client.set_terminated(run_id, "FAILED")
+            raise
 
     def outcomes(self, parent_run_id: str) -> list[Outcome]:
         """How the trials of a tuning have ended, by number. Runs that were left open are closed as KILLED; a trial

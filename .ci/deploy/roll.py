@@ -77,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def deploy(text: str, hosts: Sequence[str], servers: Servers, settle_seconds: float) -> int:
-    """Look, change one host after the other, and look again. A host that does not serve beforehand ends it: taking
-    down the one that does would leave none."""
+    """Look, change one host after the other, and look again. A host that does not serve beforehand, or any more just
+    before another is changed, ends it: taking down the one that does would leave none."""
     try:
         for host in hosts:
             servers.run(host, "ready")
@@ -90,12 +90,15 @@ def deploy(text: str, hosts: Sequence[str], servers: Servers, settle_seconds: fl
     try:
         for host in hosts:
             time.sleep(settle_seconds)
+            for other in hosts:
+                if other != host:
+                    servers.run(other, "ready")
             touched.append(host)
             servers.run(host, "apply", given=text)
             servers.run(host, "smoke", run_id)
     except (StepFailed, KeyboardInterrupt) as error:
         if not touched:
-            print("refused: cancelled; nothing was changed", file=sys.stderr)
+            print(f"refused: {str(error) or 'cancelled'}; nothing was changed", file=sys.stderr)
             return UNTOUCHED
         print(f"failed: {str(error) or 'cancelled'}; taking it back from {', '.join(touched)}", file=sys.stderr)
         return take_back(touched, servers, settle_seconds)

@@ -160,9 +160,10 @@ def test_a_good_run_is_rolled_out_and_a_bad_one_taken_back_without_a_failed_requ
         assert eventually(lambda: len(senders.answers) > seen + 20, 20)
 
     steps = re.findall(r"^==> (\w: \w+)", good.stdout, re.MULTILINE)
-    assert steps == ["a: ready", "b: ready", "a: validate", "a: apply", "a: smoke", "b: apply", "b: smoke"]
+    looked = ["a: ready", "b: ready", "a: validate"]
+    assert steps == [*looked, "b: ready", "a: apply", "a: smoke", "a: ready", "b: apply", "b: smoke"]
     assert bad.returncode == 3, bad.stdout + bad.stderr
-    assert re.findall(r"^==> (\w: \w+)", bad.stdout, re.MULTILINE)[3:] == ["a: apply", "a: back", "a: ready"]
+    assert re.findall(r"^==> (\w: \w+)", bad.stdout, re.MULTILINE)[4:] == ["a: apply", "a: back", "a: ready"]
     assert "taken back: a serve what they served before" in bad.stderr
     assert pair.served() == ["new", "new"]
     assert pair.files() == deployed == {f"CONTRACT=credit_card\nRUN_ID={RUNS['new']}  # new\n"}
@@ -279,7 +280,7 @@ def test_when_the_second_server_fails_both_go_back_the_failed_one_first(tmp_path
     said = rolled.communicate(timeout=30)[1]
 
     assert rolled.returncode == 3
-    assert script.steps() == [*LOOKED, "a apply", "a smoke", "b apply", "b smoke", *BOTH_BACK]
+    assert script.steps() == [*LOOKED, "b ready", "a apply", "a smoke", "a ready", "b apply", "b smoke", *BOTH_BACK]
     assert "failed: b: smoke" in said
     assert "it serves another run; taking it back from a, b" in said
 
@@ -294,6 +295,16 @@ def test_no_server_is_changed_before_the_balancer_had_time_to_see_the_other_agai
 
     assert "cancelled; nothing was changed" in rolled.communicate(timeout=20)[1]
     assert (rolled.returncode, script.steps()) == (1, LOOKED)
+
+
+def test_when_the_other_server_is_lost_meanwhile_nothing_is_taken_down(tmp_path: Path) -> None:
+    """It was ready at the first look, and is not at the one just before the first server would be changed."""
+    script = Script(tmp_path, f'"b ready") [ "$(grep -c "b ready" {tmp_path}/steps)" = 1 ] ;;')
+    rolled = script.roll()
+    said = rolled.communicate(timeout=30)[1]
+
+    assert (rolled.returncode, script.steps()) == (1, [*LOOKED, "b ready"])
+    assert "refused: b: ready ended with 1" in said
 
 
 def test_a_server_that_cannot_go_back_is_told_and_the_other_still_does(tmp_path: Path) -> None:
