@@ -22,6 +22,7 @@ from benchmarks.machine import facts
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "docker.json"
 RATE, SECONDS, LOOKS = 200, 40, 5
+WARM_UP_SECONDS = 5
 Usage = dict[str, tuple[float, float]]
 """By service: CPU in % of one core (mean), memory in MB (largest)."""
 
@@ -33,7 +34,7 @@ def main() -> int:
     project = os.environ.get("COMPOSE_PROJECT_NAME", "churnwatch")
     rest = usage(project)
     load = traffic()
-    time.sleep(5)
+    time.sleep(WARM_UP_SECONDS)
     loaded = usage(project)
     said = json.loads(load.communicate(timeout=SECONDS * 4)[0])["sent"]["http"]
     print(f"{'container':<14} {'at rest':>18} {f'at {RATE}/s':>18}")

@@ -20,7 +20,7 @@ from orchestration.families.family import Dimension
 from orchestration.outcome import Outcome
 from orchestration.referee import Bar, Pruned, Strict
 from orchestration.search import ranked, search, space
-from orchestration.task_trials import Threads
+from orchestration.task_trials import Threads, default_workers
 from orchestration.training import Candidate, TrainingSet, fit_candidate
 
 PLAIN_ROUNDS = 500
@@ -28,8 +28,7 @@ SECONDS = 600.0
 
 
 def ours(data: TrainingSet, trials: int, names: Sequence[str] = tuple(HOMES), prune: bool = True) -> dict[str, Any]:
-    """As `orchestration tune` searches on this machine, a trial a core, without MLflow."""
-    cores = os.cpu_count() or 1
+    """As `orchestration tune` searches on this machine by default, without MLflow."""
     families = make_families(names, threads=1)
     candidates: dict[int, Candidate] = {}
     base = base_rate_log_loss(data.rows.labels)
@@ -43,7 +42,7 @@ def ours(data: TrainingSet, trials: int, names: Sequence[str] = tuple(HOMES), pr
         return Outcome(number, "finished", family, parameters, one.loss, one.fold_losses)
 
     started = time.perf_counter()
-    with Threads(trial, cores) as pool:
+    with Threads(trial, default_workers()) as pool:
         outcomes = search(pool, list(families.values()), trials, data.seed, show_progress=False)
     seconds = time.perf_counter() - started
     best = ranked(outcomes)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +22,20 @@ ARCHIVE = "churn.zip"
 
 
 def pack_served_code(folder: Path) -> Path:
-    """Pack the part of the core that serving a bundle needs into an archive in `folder`, whose path is returned."""
+    """Put the part of the core that serving a bundle needs into `folder`, as an archive whose path is returned."""
     path = folder / ARCHIVE
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    path.write_bytes(_archive())
+    return path
+
+
+@functools.lru_cache(maxsize=1)
+def _archive() -> bytes:
+    """Packed once a process: each trial brings the same."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
         for name in served_files():
             archive.writestr(zipfile.ZipInfo(f"{CORE.name}/{name}"), (CORE / name).read_bytes(), zipfile.ZIP_DEFLATED)
-    return path
+    return packed.getvalue()
 
 
 @functools.lru_cache(maxsize=1)

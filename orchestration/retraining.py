@@ -4,10 +4,11 @@ retrain_flow.py can make them Prefect tasks."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from churn.errors import ChurnwatchError
 from churn.feature_store import Manifest
@@ -17,6 +18,8 @@ from orchestration.promotion import Promoted, Request
 
 if TYPE_CHECKING:
     from orchestration.tuning import Tuned
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,10 @@ def retrain(
         except NothingNew as error:  # no failure: labels come late, and the short cool-down counts
             notice = Notice(contract, reason, "nothing new", str(error), seconds=_since(began, now))
         except BaseException as error:  # whatever it is, a timeout or a cancellation too: somebody must hear of it
-            with suppress(Exception):  # of a notice that could not be given, the failure itself says more
+            try:
                 steps.tell(Notice(contract, reason, "failed", _words(error), seconds=_since(began, now)))
+            except Exception:  # the failure itself says more, and is what is raised
+                log.exception("retraining_notice_not_given", contract=contract)
             raise
         steps.tell(notice)
     return notice

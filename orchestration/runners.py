@@ -15,7 +15,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from churn.errors import ChurnwatchError, SettingError
 from orchestration.outcome import Outcome
-from orchestration.task_trials import LAG_TRIALS, Future, lag_of
+from orchestration.task_trials import Future, default_workers, lag_of
 from orchestration.trials import ENDS, Assignment, run_assigned
 
 LOCAL = "local"
@@ -37,7 +37,7 @@ def open_runner(cluster: str, workers: int, assign: Callable[[int], Assignment])
     be used."""
     cores = os.cpu_count() or 1
     if not cluster:
-        workers = workers or min(cores, LAG_TRIALS)  # no more than leave the search as it is with one
+        workers = workers or default_workers()
         threads = max(1, cores // workers)
         threads_runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
         with threads_runner:

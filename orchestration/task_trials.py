@@ -6,6 +6,7 @@ something that takes a task and gives a future: threads, processes, a cluster.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
@@ -163,6 +164,11 @@ def _result(outcome: Outcome) -> dict[str, Any]:
     if outcome.loss is None:
         return {"status": hyperopt.STATUS_FAIL}
     return {"status": hyperopt.STATUS_OK, "loss": outcome.loss}
+
+
+def default_workers() -> int:
+    """A thread a core, but no more than leave a search as it is with one."""
+    return min(os.cpu_count() or 1, LAG_TRIALS)
 
 
 def lag_of(workers: int) -> int:

@@ -79,28 +79,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def deploy(text: str, hosts: Sequence[str], servers: Servers, settle_seconds: float) -> int:
     """Look, change one host after the other, and look again. A host that does not serve beforehand, or any more just
     before another is changed, ends it: taking down the one that does would leave none."""
+    touched: list[str] = []
     try:
         for host in hosts:
             servers.run(host, "ready")
         run_id = servers.run(hosts[0], "validate", given=text).splitlines()[-1]
-    except (StepFailed, IndexError, KeyboardInterrupt) as error:
-        print(f"refused: {str(error) or 'cancelled'}; nothing was changed", file=sys.stderr)
-        return UNTOUCHED
-    touched: list[str] = []
-    try:
         for host in hosts:
-            time.sleep(settle_seconds)
+            time.sleep(settle_seconds)  # a balancer cannot be asked whether it trusts the others again
             for other in hosts:
                 if other != host:
                     servers.run(other, "ready")
             touched.append(host)
             servers.run(host, "apply", given=text)
             servers.run(host, "smoke", run_id)
-    except (StepFailed, KeyboardInterrupt) as error:
+    except (StepFailed, IndexError, KeyboardInterrupt) as error:
+        why = str(error) or "cancelled"
         if not touched:
-            print(f"refused: {str(error) or 'cancelled'}; nothing was changed", file=sys.stderr)
+            print(f"refused: {why}; nothing was changed", file=sys.stderr)
             return UNTOUCHED
-        print(f"failed: {str(error) or 'cancelled'}; taking it back from {', '.join(touched)}", file=sys.stderr)
+        print(f"failed: {why}; taking it back from {', '.join(touched)}", file=sys.stderr)
         return take_back(touched, servers, settle_seconds)
     print(f"deployed: run {run_id} on {', '.join(hosts)}")
     return DEPLOYED

@@ -290,7 +290,7 @@ def test_no_server_is_changed_before_the_balancer_had_time_to_see_the_other_agai
     script = Script(tmp_path, "")
     rolled = script.roll(settle_seconds=60)
     assert eventually(lambda: script.steps() == LOOKED, 20)
-    time.sleep(0.3)
+    time.sleep(0.3)  # in which one that does not wait would have begun
     rolled.send_signal(signal.SIGTERM)
 
     assert "cancelled; nothing was changed" in rolled.communicate(timeout=20)[1]
