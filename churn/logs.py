@@ -1,16 +1,20 @@
 """Log lines of every room: one event with its facts a line, as JSON for machines or as text for a terminal.
 
 No personal data: a line names predictions and requests by id and columns by name, never a customer or a value. A crash
-is told by its type and the places it passed, without its message, since a message may quote what was being read.
+is told by its type and the places it passed, without its message, since a message may quote what was being read; so is
+one that nobody catches, where Python would print its own text. A library's warnings are lines as well.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, TextIO
 
 import orjson
@@ -62,6 +66,27 @@ def configure_logs(room: str, stream: TextIO | None = None) -> None:
     )
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # tells of each retry; whoever gives up says so itself
     logging.basicConfig(handlers=[LibraryLines()], level=LIBRARIES_FROM)  # does nothing where a library set up its own
+    logging.captureWarnings(True)
+    sys.excepthook = _tell_crash
+    sys.unraisablehook = _tell_ignored
+    threading.excepthook = _tell_threads_crash
+
+
+def _tell_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    structlog.get_logger().critical("process_crashed", exc_info=error)
+
+
+def _tell_threads_crash(crash: threading.ExceptHookArgs) -> None:
+    if not issubclass(crash.exc_type, SystemExit):
+        name = crash.thread.name if crash.thread else None
+        structlog.get_logger().critical("thread_crashed", thread=name, exc_info=crash.exc_value)
+
+
+def _tell_ignored(crash: sys.UnraisableHookArgs) -> None:
+    """An exception where Python can raise none, such as in a finalizer; `object` may hold anything, so its type."""
+    structlog.get_logger().warning("exception_ignored", of=type(crash.object).__name__, exc_info=crash.exc_value)
 
 
 def without_messages(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -72,6 +97,8 @@ def without_messages(_: Any, __: str, facts: MutableMapping[str, Any]) -> Mutabl
     error = told if isinstance(told, BaseException) else told[1] if isinstance(told, tuple) else sys.exc_info()[1]
     if error is not None:
         facts["crash"] = type(error).__name__
+        if isinstance(error, OSError) and error.errno is not None:
+            facts["reason"] = os.strerror(error.errno)
         frames = traceback.extract_tb(error.__traceback__)
         facts["places"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     return facts

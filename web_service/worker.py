@@ -40,7 +40,7 @@ from churn.store import open_store
 from churn.tracing import stop_tracing
 from web_service.app import Parts, create_app
 from web_service.bridge import BehindFront, WSGIBridge
-from web_service.connections import serve_connections
+from web_service.connections import Connections
 from web_service.front import Front
 from web_service.gate import Gate
 from web_service.keys import FileKeyRing
@@ -82,8 +82,16 @@ class WorkerPlan:
 def run_worker(plan: WorkerPlan, parent: int) -> None:
     """The life of a worker process: serves until SIGTERM or SIGINT, or until its parent is gone, then drains."""
     configure_logs()
+    try:
+        _live(plan, parent)
+    except Exception:
+        log.exception("worker_failed")
+        raise SystemExit(1) from None
+
+
+def _live(plan: WorkerPlan, parent: int) -> None:
     start_web_tracing()
-    _at_signals(_end)
+    _at_signals(_leave)
     ParentWatch(parent).start()
     sys.setswitchinterval(SWITCH_SECONDS)
     worker = Worker(plan)
@@ -91,10 +99,11 @@ def run_worker(plan: WorkerPlan, parent: int) -> None:
     gc.freeze()  # what is made at the start lives for ever: no use looking through it again
     gc.set_threshold(GARBAGE_FROM, 20, 50)
     front, behind = observed(worker.front, worker.behind, read(LogSettings).log_requests)
+    connections = Connections(front, behind, plan.web.web_host, plan.web.web_port)
+    _at_signals(connections.end)  # for good: once it ends, it has its journal to drain
     try:
-        serve_connections(front, behind, plan.web.web_host, plan.web.web_port)
+        connections.serve_until_ended()
     finally:
-        _at_signals(_go_on)
         worker.close()
         stop_tracing()
 
@@ -104,14 +113,9 @@ def _at_signals(handler: Callable[[int, FrameType | None], None]) -> None:
         signal.signal(number, handler)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    """Also while the parts are still being made. uvicorn stops at these signals in its own way, and raises them again
-    at its end."""
+def _leave(number: int, frame: FrameType | None) -> None:
+    """While the parts are still being made: nothing was answered yet."""
     raise SystemExit(0)
-
-
-def _go_on(number: int, frame: FrameType | None) -> None:
-    """The worker is ending already, and has its journal to drain."""
 
 
 class ParentWatch(threading.Thread):

@@ -6,6 +6,9 @@ import importlib
 import io
 import json
 import logging
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -19,11 +22,27 @@ from stream_service import traces
 from web_service import observed
 from web_service.request_ids import request_id
 
+ODD = """
+import gc, threading, warnings
+from churn.logs import configure_logs
+configure_logs("watch")
+warnings.warn("an odd shape", RuntimeWarning)
+class Odd:
+    def __del__(self): int("Ann Smith")
+Odd()
+gc.collect()
+thread = threading.Thread(target=int, args=("Ann Smith",), name="sums")
+thread.start(); thread.join()
+open("/nowhere/ann-smith")
+"""
+
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     yield
     structlog.reset_defaults()
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
 
 
 def test_a_line_of_json_begins_with_when_how_grave_where_and_what(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,13 +70,28 @@ def test_a_crash_tells_its_type_and_places_and_not_what_was_read(form: str, monk
         int("Ann Smith")
     except ValueError:
         structlog.get_logger().exception("request_crashed", path="/predict")
-        record = logging.LogRecord("lib", logging.ERROR, "f", 1, "it failed", (), __import__("sys").exc_info())
+        record = logging.LogRecord("lib", logging.ERROR, "f", 1, "it failed", (), sys.exc_info())
         LibraryLines().emit(record)
 
     assert "Ann" not in out.getvalue()
     assert out.getvalue().count("ValueError") == 2
     assert "test_logs_and_traces.py" in out.getvalue()
     assert "\x1b" not in out.getvalue()
+
+
+def test_what_nobody_catches_and_what_libraries_warn_of_are_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_FORMAT", "json")
+    done = subprocess.run([sys.executable, "-c", ODD], capture_output=True, text=True, check=False)
+    warned, ignored, thread, process = (json.loads(line) for line in done.stderr.splitlines())
+
+    assert done.returncode == 1
+    assert (warned["level"], warned["library"]) == ("warning", "py.warnings")
+    assert "RuntimeWarning: an odd shape" in warned["event"]
+    assert (ignored["event"], ignored["of"], ignored["crash"]) == ("exception_ignored", "function", "ValueError")
+    assert (thread["event"], thread["thread"], thread["crash"]) == ("thread_crashed", "sums", "ValueError")
+    assert (process["event"], process["crash"]) == ("process_crashed", "FileNotFoundError")
+    assert process["reason"] == "No such file or directory"
+    assert "smith" not in done.stderr.lower()
 
 
 def test_lines_below_the_level_are_left_out_and_a_wrong_format_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
