@@ -19,6 +19,9 @@ from orchestration.task_trials import Future, default_workers, lag_of
 from orchestration.trials import ENDS, Assignment, run_assigned
 
 LOCAL = "local"
+UNWATCHED = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"}
+"""For workers of this machine: Dask's profiler and clock look 100 and 50 times a second, for pages that are off here.
+Environment variables would come too late: Dask has read them by then, and its workers get what it has read."""
 ROOM_SECONDS = 5.0
 """How old a count of a cluster's workers may be."""
 
@@ -95,15 +98,11 @@ class ClusterUnavailable(ChurnwatchError):
 @contextmanager
 def _dask_runner(cluster: str, workers: int) -> Iterator[Any]:
     try:
+        import dask
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise SettingError("TUNING_CLUSTER", cluster, f"none, or an installation with [cluster] ({error})") from error
-    # Workers of this machine read these when they start. One that dies and comes back is no news; and Dask's profiler
-    # and clock, which look 100 and 50 times a second and whose pages are off here, cost four workers on two cores a
-    # tenth of their time.
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
-    os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
-    os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "1s")
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")  # a worker that dies and comes back is no news
     for name in logging.root.manager.loggerDict:
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -121,7 +120,7 @@ def _dask_runner(cluster: str, workers: int) -> Iterator[Any]:
         runner = DaskTaskRunner(address=cluster, client_kwargs={"timeout": "20s"})
     else:
         raise SettingError("TUNING_CLUSTER", cluster, "none, 'local', or a scheduler as tcp://HOST:PORT")
-    with runner:
+    with dask.config.set(UNWATCHED), runner:
         try:
             _count_threads(runner)
         except OSError as error:

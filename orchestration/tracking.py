@@ -35,7 +35,7 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 import mlflow  # see above
 from mlflow.entities import LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException, RestException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 from churn.bundle import Bundle, load_bundle
@@ -70,16 +70,17 @@ from orchestration.tunings import (
     read_outcomes,
 )
 
-if importlib.util.find_spec("dbruntime") is None:
-    # MLflow tries to import Databricks' runtime several times a call, and Python looks for it in vain along all of its
-    # path: a quarter of what a call costs here. Marked as absent, it is not looked for.
-    sys.modules.setdefault("dbruntime", None)  # type: ignore[arg-type]  # as importlib documents it
+for _absent in ("dbruntime", "IPython"):
+    # MLflow tries to import these several times a call, to find out whether it runs at Databricks, and Python looks for
+    # them in vain along all of its path: a third of what a call costs here. Marked as absent, they are not looked for.
+    if _absent not in sys.modules and importlib.util.find_spec(_absent) is None:
+        sys.modules[_absent] = None  # type: ignore[assignment]  # as importlib documents it
 
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
 LOGGING_A_MODEL = threading.Lock()
-"""MLflow loads a model's code to try it, by a name that all threads of a process share."""
+"""MLflow loads a model's code when it saves it, by a name that all threads of a process share."""
 DESCRIPTION_TAG = "mlflow.note.content"
 """What MLflow shows as a run's description."""
 TABLES_TAG = "mlflow.loggedArtifacts"
@@ -171,27 +172,34 @@ class Tracker:
         """Log a bundle as the run's model and return the model's id. The digest tag comes last: the seal."""
 
         def log() -> str:
-            with LOGGING_A_MODEL, tempfile.TemporaryDirectory() as code:
-                # The model first, then what it holds: with the run as the active one, it would take six calls more.
-                run = self._client.get_run(run_id)
-                model_id = self._client.create_logged_model(
-                    run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params
-                ).model_id
-                mlflow.pyfunc.log_model(
-                    model_id=model_id,
-                    python_model=str(MODEL_CODE),
-                    artifacts={"bundle": str(bundle)},
-                    code_paths=[str(pack_served_code(Path(code)))],
-                    signature=signature(contract),
-                    input_example=[dict(record) for record in example],
-                    pip_requirements=_requirements(),
-                )
-            self._client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
-            tags = {**_contract_tags(contract), MODEL_ID_TAG: model_id, DIGEST_TAG: digest}
-            self._client.log_batch(
-                run_id, metrics=_metrics(metrics, model_id), tags=[RunTag(k, v) for k, v in tags.items()]
+            run = self._client.get_run(run_id)
+            model = self._client.create_logged_model(
+                run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params
             )
-            return str(model_id)
+            # `log_model` would load what it saves once more and try it, which a bundle's golden answers are for.
+            with tempfile.TemporaryDirectory() as home:
+                folder = Path(home) / "model"
+                with LOGGING_A_MODEL:
+                    mlflow.pyfunc.save_model(
+                        path=str(folder),
+                        mlflow_model=Model(
+                            model.artifact_location, run_id, model_uuid=model.model_id, model_id=model.model_id
+                        ),
+                        python_model=str(MODEL_CODE),
+                        artifacts={"bundle": str(bundle)},
+                        code_paths=[str(pack_served_code(Path(home)))],
+                        signature=signature(contract),
+                        input_example=[dict(record) for record in example],
+                        pip_requirements=_requirements(),
+                    )
+                self._client.log_model_artifacts(model.model_id, str(folder))
+            self._client.finalize_logged_model(model.model_id, "READY")
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+            tags = {**_contract_tags(contract), MODEL_ID_TAG: model.model_id, DIGEST_TAG: digest}
+            self._client.log_batch(
+                run_id, metrics=_metrics(metrics, model.model_id), tags=[RunTag(k, v) for k, v in tags.items()]
+            )
+            return str(model.model_id)
 
         try:
             return self._patiently(log)

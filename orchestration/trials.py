@@ -21,6 +21,7 @@ from churn.feature_store import FeatureStore
 from churn.histogram import make_profile
 from churn.registry import Registry
 from orchestration.comparison import base_rate_log_loss
+from orchestration.cores import one_core
 from orchestration.families import make_families
 from orchestration.families.family import Family
 from orchestration.outcome import Outcome, Trial
@@ -112,7 +113,8 @@ def run_trial(
     try:
         referee = Strict(_bar(work, number, best), work.timeout_seconds)
         fit = functools.partial(fit_candidate, work.families[family], parameters, work.data, referee)
-        candidate = within(work.timeout_seconds, fit)
+        with one_core(work.parent_run_id):
+            candidate = within(work.timeout_seconds, fit)
         if not np.isfinite(candidate.loss):
             raise ValueError(f"its loss is {candidate.loss}")
         trial = _log(work, run_id, family, parameters, candidate)

@@ -16,6 +16,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from orchestration.outcome import Outcome
+from orchestration.runners import open_runner
 from orchestration.tunings import ALIVE_TAG, KIND_TAG, OUTCOME_TAG, PARENT_TAG, TUNING, WORKER_TAG
 from tests.tcp_proxy import Proxy
 from tests.training_servers import ROOT, Servers
@@ -40,10 +41,14 @@ class Tunings:
         given = ("tune", "--version", self.version, "--trials", str(TRIALS), "--no-progress", *more)
         return self.servers.begin(*given, **SMALL, **variables)
 
-    def newest(self) -> Any:
-        experiment = self.client.get_experiment_by_name("credit_card").experiment_id
+    def newest(self) -> str:
+        """The parent run of the newest tuning; of none, an empty name."""
+        experiment = self.client.get_experiment_by_name("credit_card")
         query, newest = f"tags.`{KIND_TAG}` = '{TUNING}'", ["attributes.start_time DESC"]
-        return self.client.search_runs([experiment], query, order_by=newest, max_results=1)[0]
+        found = experiment and self.client.search_runs(
+            [experiment.experiment_id], query, order_by=newest, max_results=1
+        )
+        return str(found[0].info.run_id) if found else ""
 
     def trials(self, parent: str) -> list[Any]:
         experiment = self.client.get_run(parent).info.experiment_id
@@ -53,16 +58,17 @@ class Tunings:
         ended = [run.data.tags[OUTCOME_TAG] for run in self.trials(parent) if OUTCOME_TAG in run.data.tags]
         return sorted(map(Outcome.from_json, ended), key=lambda one: one.number)
 
-    def wait_for_outcomes(self, before: str, count: int, process: subprocess.Popen[str]) -> str:
-        """Until a tuning newer than `before` has so many outcomes; returns its parent run."""
+    def begin_and_see(self, count: int, **variables: str) -> tuple[subprocess.Popen[str], str]:
+        """A tuning that has so many outcomes and goes on, and its parent run."""
+        before, process = self.newest(), self.begin(**variables)
 
         def there() -> bool:
             assert process.poll() is None, process.stderr and process.stderr.read()
-            newest = self.newest().info.run_id
+            newest = self.newest()
             return newest != before and len(self.outcomes(newest)) >= count
 
         wait_until(there)
-        return str(self.newest().info.run_id)
+        return process, self.newest()
 
     def versions(self) -> int:
         return len(self.client.search_model_versions("name='credit_card'"))
@@ -101,12 +107,11 @@ def whole(tunings: Tunings) -> list[Outcome]:
     """A tuning that nothing happened to."""
     process = tunings.begin()
     assert process.wait(DEADLINE_SECONDS) == 0
-    return tunings.outcomes(tunings.newest().info.run_id)
+    return tunings.outcomes(tunings.newest())
 
 
 def test_a_killed_tuning_goes_on_to_the_same_end(tunings: Tunings, whole: list[Outcome]) -> None:
-    process = tunings.begin()
-    parent = tunings.wait_for_outcomes(tunings.newest().info.run_id, 2, process)
+    process, parent = tunings.begin_and_see(2)
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     told = tunings.servers.command("tune", "--resume", parent)
@@ -126,8 +131,7 @@ def test_without_mlflow_a_tuning_ends_clearly_registers_nothing_and_can_go_on(
     tunings: Tunings, whole: list[Outcome]
 ) -> None:
     versions = tunings.versions()
-    process = tunings.begin(OUTAGE_SECONDS="1")
-    parent = tunings.wait_for_outcomes(tunings.newest().info.run_id, 1, process)
+    process, parent = tunings.begin_and_see(1, OUTAGE_SECONDS="1")
     tunings.servers.end_mlflow()
     try:
         code, said = process.wait(DEADLINE_SECONDS), process.stderr and process.stderr.read()
@@ -145,8 +149,7 @@ def test_without_mlflow_a_tuning_ends_clearly_registers_nothing_and_can_go_on(
 
 
 def test_an_outage_that_ends_in_time_is_waited_for(tunings: Tunings, whole: list[Outcome]) -> None:
-    process = tunings.begin(OUTAGE_SECONDS="100")
-    parent = tunings.wait_for_outcomes(tunings.newest().info.run_id, 1, process)
+    process, parent = tunings.begin_and_see(1, OUTAGE_SECONDS="100")
     tunings.servers.end_mlflow()
     tunings.servers.begin_mlflow()
 
@@ -187,7 +190,7 @@ def test_mlflow_lost_while_a_candidate_is_registered_leaves_no_half_of_it(
         f"error: MLflow at {through['MLFLOW_TRACKING_URI']}",
     )
     assert (tunings.versions(), tunings.challenger()) == (versions + made, challenger)
-    parent = tunings.newest().info.run_id
+    parent = tunings.newest()
     tunings.client.set_tag(parent, ALIVE_TAG, LONG_AGO)
     proxy.mend()
     done = tunings.servers.succeed("tune", "--resume", parent, "--no-progress")
@@ -208,7 +211,7 @@ def test_an_outage_while_a_candidate_is_registered_is_waited_for(
     proxy.mend()
 
     assert process.wait(DEADLINE_SECONDS) == 0, process.stderr and process.stderr.read()
-    parent = tunings.newest().info.run_id
+    parent = tunings.newest()
     assert tunings.outcomes(parent) == whole
     assert tunings.versions() == versions + 1
     assert tunings.client.get_run(tunings.challenger()).data.tags[PARENT_TAG] == parent
@@ -217,8 +220,7 @@ def test_an_outage_while_a_candidate_is_registered_is_waited_for(
 
 def test_a_killed_workers_trial_runs_again_on_a_cluster_of_processes(tunings: Tunings) -> None:
     """Every trial is there once, none failed; the rows went from S3 to each worker."""
-    process = tunings.begin(TUNING_CLUSTER="local", TUNING_WORKERS="2", TUNING_PRUNING="false")
-    parent = tunings.wait_for_outcomes(tunings.newest().info.run_id, 1, process)
+    process, parent = tunings.begin_and_see(1, TUNING_CLUSTER="local", TUNING_WORKERS="2", TUNING_PRUNING="false")
     running = [run for run in tunings.trials(parent) if OUTCOME_TAG not in run.data.tags]
     wait_until(lambda: bool(running) or bool(tunings.trials(parent)))
     victim = int(running[0].data.tags[WORKER_TAG].partition(":")[2]) if running else a_worker(tunings, parent)
@@ -234,6 +236,20 @@ def test_a_killed_workers_trial_runs_again_on_a_cluster_of_processes(tunings: Tu
     assert "RUNNING" not in {run.info.status for run in tunings.trials(parent)}
 
 
+def test_workers_of_this_machine_are_spared_dasks_profiler() -> None:
+    """Also where Dask has read its settings before the pool is opened, as it has on its import."""
+    assignment: Any = None
+    with open_runner("local", 1, lambda _: assignment) as pool:
+        assert pool.room() == 1
+        assert list(pool.runner.client.run(_profiled).values()) == [False]
+
+
+def _profiled() -> bool:
+    import dask
+
+    return bool(dask.config.get("distributed.worker.profile.enabled"))
+
+
 def a_worker(tunings: Tunings, parent: str) -> int:
     return int(tunings.trials(parent)[0].data.tags[WORKER_TAG].partition(":")[2])
 
@@ -244,7 +260,7 @@ def test_two_tunings_at_once_both_end_with_a_model_of_their_own(tunings: Tunings
 
     assert [process.wait(DEADLINE_SECONDS) for process in both] == [0, 0]
     assert tunings.versions() == versions + 2
-    assert tunings.outcomes(tunings.newest().info.run_id) == whole
+    assert tunings.outcomes(tunings.newest()) == whole
 
 
 def test_where_artifacts_cannot_be_kept_nothing_is_registered(tunings: Tunings) -> None:
@@ -264,4 +280,4 @@ def test_where_artifacts_cannot_be_kept_nothing_is_registered(tunings: Tunings) 
     assert said
     assert "cannot keep what it is given" in said.splitlines()[-1]
     assert tunings.versions() == versions
-    assert tunings.newest().info.status == "FAILED"
+    assert tunings.client.get_run(tunings.newest()).info.status == "FAILED"
