@@ -44,7 +44,7 @@ class LibraryLines(logging.Handler):
         with suppress(Exception):  # a logger has nobody to tell
             level = record.levelname.lower()
             getattr(structlog.get_logger(), level, structlog.get_logger().warning)(
-                record.getMessage(), library=record.name, exc_info=record.exc_info
+                record.getMessage().strip(), library=record.name, exc_info=record.exc_info
             )
 
 
@@ -97,8 +97,8 @@ def without_messages(_: Any, __: str, facts: MutableMapping[str, Any]) -> Mutabl
     error = told if isinstance(told, BaseException) else told[1] if isinstance(told, tuple) else sys.exc_info()[1]
     if error is not None:
         facts["crash"] = type(error).__name__
-        if isinstance(error, OSError) and error.errno is not None:
-            facts["reason"] = os.strerror(error.errno)
+        if isinstance(error, OSError) and type(error).__module__ == "builtins" and isinstance(error.errno, int):
+            facts.setdefault("reason", os.strerror(error.errno))  # libraries' own have numbers of their own
         frames = traceback.extract_tb(error.__traceback__)
         facts["places"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     return facts

@@ -33,7 +33,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it wou
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 import mlflow  # see above
-from mlflow.entities import LoggedModelOutput, Metric, Param, RunTag
+from mlflow.entities import LoggedModel, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
@@ -70,16 +70,15 @@ from orchestration.tunings import (
     read_outcomes,
 )
 
-for _absent in ("dbruntime", "IPython"):
-    # MLflow tries to import these several times a call, to find out whether it runs at Databricks, and Python looks for
-    # them in vain along all of its path: a third of what a call costs here. Marked as absent, they are not looked for.
-    if _absent not in sys.modules and importlib.util.find_spec(_absent) is None:
-        sys.modules[_absent] = None  # type: ignore[assignment]  # as importlib documents it
+if importlib.util.find_spec("dbruntime") is None:
+    # MLflow tries to import Databricks' runtime several times a call, and Python looks for it in vain along all of its
+    # path: a quarter of what a call costs here. Marked as absent, it is not looked for.
+    sys.modules.setdefault("dbruntime", None)  # type: ignore[arg-type]  # as importlib documents it
 
 log = structlog.get_logger()
 Answer = TypeVar("Answer")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
-LOGGING_A_MODEL = threading.Lock()
+SAVING_A_MODEL = threading.Lock()
 """MLflow loads a model's code when it saves it, by a name that all threads of a process share."""
 DESCRIPTION_TAG = "mlflow.note.content"
 """What MLflow shows as a run's description."""
@@ -176,23 +175,12 @@ class Tracker:
             model = self._client.create_logged_model(
                 run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params
             )
-            # `log_model` would load what it saves once more and try it, which a bundle's golden answers are for.
-            with tempfile.TemporaryDirectory() as home:
-                folder = Path(home) / "model"
-                with LOGGING_A_MODEL:
-                    mlflow.pyfunc.save_model(
-                        path=str(folder),
-                        mlflow_model=Model(
-                            model.artifact_location, run_id, model_uuid=model.model_id, model_id=model.model_id
-                        ),
-                        python_model=str(MODEL_CODE),
-                        artifacts={"bundle": str(bundle)},
-                        code_paths=[str(pack_served_code(Path(home)))],
-                        signature=signature(contract),
-                        input_example=[dict(record) for record in example],
-                        pip_requirements=_requirements(),
-                    )
-                self._client.log_model_artifacts(model.model_id, str(folder))
+            try:
+                self._save(model, contract, bundle, example)
+            except Exception:
+                with contextlib.suppress(Exception):  # MLflow may be what failed
+                    self._client.finalize_logged_model(model.model_id, "FAILED")
+                raise
             self._client.finalize_logged_model(model.model_id, "READY")
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
             tags = {**_contract_tags(contract), MODEL_ID_TAG: model.model_id, DIGEST_TAG: digest}
@@ -207,6 +195,26 @@ class Tracker:
             with contextlib.suppress(Exception):  # where MLflow still answers; else who resumes closes the run
                 self._client.set_terminated(run_id, "FAILED")
             raise
+
+    def _save(self, model: LoggedModel, contract: Contract, bundle: Path, example: Sequence[Mapping[str, Any]]) -> None:
+        """`log_model` would also load what it saves and try it on the example, and only warn; a bundle's golden answers
+        are checked wherever it is loaded, and that its code loads elsewhere by tests."""
+        with tempfile.TemporaryDirectory() as home:
+            folder = Path(home) / "model"
+            with SAVING_A_MODEL:
+                mlflow.pyfunc.save_model(
+                    path=str(folder),
+                    mlflow_model=Model(
+                        model.artifact_location, model.source_run_id, model_uuid=model.model_id, model_id=model.model_id
+                    ),
+                    python_model=str(MODEL_CODE),
+                    artifacts={"bundle": str(bundle)},
+                    code_paths=[str(pack_served_code(Path(home)))],
+                    signature=signature(contract),
+                    input_example=[dict(record) for record in example],
+                    pip_requirements=_requirements(),
+                )
+            self._client.log_model_artifacts(model.model_id, str(folder))
 
     def outcomes(self, parent_run_id: str) -> list[Outcome]:
         """How the trials of a tuning have ended, by number. Runs that were left open are closed as KILLED; a trial

@@ -111,9 +111,9 @@ def run_trial(
         return outcome
 
     try:
-        referee = Strict(_bar(work, number, best), work.timeout_seconds)
-        fit = functools.partial(fit_candidate, work.families[family], parameters, work.data, referee)
-        with one_core(work.parent_run_id):
+        with one_core(work.parent_run_id, work.timeout_seconds):
+            referee = Strict(_bar(work, number, best), work.timeout_seconds)
+            fit = functools.partial(fit_candidate, work.families[family], parameters, work.data, referee)
             candidate = within(work.timeout_seconds, fit)
         if not np.isfinite(candidate.loss):
             raise ValueError(f"its loss is {candidate.loss}")

@@ -84,6 +84,9 @@ def run_worker(plan: WorkerPlan, parent: int) -> None:
     configure_logs()
     try:
         _live(plan, parent)
+    except ChurnwatchError as error:
+        log.error("worker_failed", reason=str(error))
+        raise SystemExit(1) from None
     except Exception:
         log.exception("worker_failed")
         raise SystemExit(1) from None

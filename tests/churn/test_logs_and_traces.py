@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import json
 import logging
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,7 +18,7 @@ import structlog
 
 from churn import tracing
 from churn.errors import SettingError
-from churn.logs import LibraryLines, configure_logs
+from churn.logs import LibraryLines, configure_logs, without_messages
 from orchestration.__main__ import TRACKING
 from stream_service import traces
 from web_service import observed
@@ -77,6 +79,23 @@ def test_a_crash_tells_its_type_and_places_and_not_what_was_read(form: str, monk
     assert out.getvalue().count("ValueError") == 2
     assert "test_logs_and_traces.py" in out.getvalue()
     assert "\x1b" not in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("error", "given", "reason"),
+    [
+        (PermissionError(errno.EACCES, "no", "/home/ann-smith"), {}, "Permission denied"),
+        (PermissionError(errno.EACCES, "no"), {"reason": "the journal is not ours"}, "the journal is not ours"),
+        (ssl.SSLError(1, "certificate of Ann Smith"), {}, None),  # a number of its own
+        (OSError("Ann", "Smith"), {}, None),
+        (ValueError("Ann Smith"), {}, None),
+    ],
+)
+def test_a_crash_of_the_system_says_which(error: Exception, given: dict[str, str], reason: str | None) -> None:
+    told = without_messages(None, "error", {**given, "exc_info": error})
+
+    assert told.get("reason") == reason
+    assert "smith" not in str(told).lower()
 
 
 def test_what_nobody_catches_and_what_libraries_warn_of_are_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:

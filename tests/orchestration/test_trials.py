@@ -7,7 +7,8 @@ import json
 import pickle
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 
 from churn.contract import Contract
 from churn.errors import DataError, FeatureStoreUnavailable, FolderUnusable, RegistryUnavailable, SettingError
-from orchestration import families
+from orchestration import families, trials
 from orchestration.families.family import fit_folds
 from orchestration.families.sklearn_families import DecisionTreeFamily
 from orchestration.outcome import Outcome
@@ -124,6 +125,30 @@ def test_a_trial_that_hangs_is_left_alone(data: TrainingSet, tracker: MemoryTrac
 
     assert outcome.status == "failed"
     assert outcome.reason == "TrialTimedOut: not done after 0.1 s; raise TRIAL_TIMEOUT_SECONDS if it should be"
+
+
+def test_a_trials_time_begins_when_it_has_a_core(
+    data: TrainingSet, tracker: MemoryTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else those that waited for a round or two would be counted as failed."""
+    seen: list[str] = []
+
+    @contextmanager
+    def core(*_: Any) -> Iterator[None]:
+        seen.append("core")
+        yield
+        seen.append("free")
+
+    def strict(*given: Any) -> Strict:
+        seen.append("clock")
+        return Strict(*given)
+
+    monkeypatch.setattr(trials, "one_core", core)
+    monkeypatch.setattr(trials, "Strict", strict)
+    outcome = run_trial(work(data, tracker, lambda: seen.append("fit")), 0, "decision_tree", START)
+
+    assert outcome.status == "finished"
+    assert list(dict.fromkeys(seen)) == ["core", "clock", "fit", "free"]
 
 
 def test_a_call_within_its_time_answers_or_raises_as_it_would() -> None:
