@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from churn.pseudonym import key_source, pseudonyms
 from churn.quality import find_problems
 from churn.segments import find_segments
 from churn.settings import ModelSettings, PseudonymSettings, ReportSettings, StoreSettings, WatchSettings, read
+from churn.signals import at_end
 from churn.store import PredictionStore, open_store
 from monitoring.alarms import AlarmPolicy
 from monitoring.judged import VERDICT_KIND, Judged
@@ -165,8 +165,7 @@ def judge_past(options: argparse.Namespace) -> int:
 
 def _serve(settings: WatchSettings, store: PredictionStore) -> int:
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    at_end(stop.set)
     registry = CollectorRegistry()
     opinions = (
         SecondOpinions(store, settings.evidently_seconds, _now, start_job) if settings.evidently_seconds else None

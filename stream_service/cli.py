@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import socket
 import sys
 from collections import Counter
@@ -25,6 +24,7 @@ from churn.pseudonym import key_source
 from churn.registry import RUN_ID_PATTERN, Registry
 from churn.serving import AliasWatch, ServingModel
 from churn.settings import ModelSettings, PseudonymSettings, StoreSettings, StreamSettings, read
+from churn.signals import at_end
 from churn.store import PredictionStore, open_store
 from stream_service import commands, health, interpreter
 from stream_service.answers import ShippingParts, no_scorer, shipping
@@ -114,8 +114,7 @@ def _serve(
     owner = settings.stream_worker or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
     service = Service(settings, parts, owner)
     server = health.serve(board, registry, settings.stream_metrics_host, 0 if once else settings.stream_metrics_port)
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: service.stop())
+    at_end(service.stop)
     log.info("stream_service_started", worker=owner, metrics_port=server.server_port, once=once)
     try:
         service.run(once)

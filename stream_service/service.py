@@ -48,7 +48,7 @@ class Service:
         self._last_round = parts.monotonic()
 
     def stop(self) -> None:
-        """Finish the batches in hand, checkpoint, release. May be called from a signal handler."""
+        """Finish the batches in hand, checkpoint, release. May be called from any thread."""
         self._stop.request(GRACE_SECONDS)
         self._look_now.set()
 

@@ -57,8 +57,14 @@ class Proxy:
             if not self.is_up:
                 client.close()
                 continue
-            server = socket.create_connection(self._server)
+            try:
+                server = socket.create_connection(self._server)
+            except OSError:
+                client.close()
+                continue
             self._pairs.append((client, server))
+            if not self.is_up:  # cut meanwhile
+                self.cut()
             for source, target, asks in ((client, server, True), (server, client, False)):
                 threading.Thread(target=self._pass_on, args=(source, target, asks), daemon=True).start()
 

@@ -6,17 +6,16 @@ Only workers that fail by themselves, again and again and all of them, end the s
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from types import FrameType
 
 import structlog
 
 from churn.errors import ChurnwatchError
+from churn.signals import at_end
 
 log = structlog.get_logger()
 LOOK_SECONDS = 0.2
@@ -55,8 +54,7 @@ class Supervisor:
 
     def serve_until_stopped(self) -> None:
         """Raises WorkersFail when all workers fail by themselves."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        at_end(self._stopped.set)
         self._workers = [self._start(number) for number in range(self._count)]
         try:
             while not self._stopped.wait(LOOK_SECONDS) and not self._gave_up():
@@ -68,9 +66,6 @@ class Supervisor:
             self._end()
         if not self._stopped.is_set():
             raise WorkersFail("no worker can be started; the reason is in the log above")
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._stopped.set()
 
     def _start(self, index: int) -> _Worker:
         process = self._context.Process(target=self._work, name=f"web-worker-{index + 1}")

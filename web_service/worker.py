@@ -97,14 +97,19 @@ def _live(plan: WorkerPlan, parent: int) -> None:
     _at_signals(_leave)
     ParentWatch(parent).start()
     sys.setswitchinterval(SWITCH_SECONDS)
-    worker = Worker(plan)
-    gc.collect()
-    gc.freeze()  # what is made at the start lives for ever: no use looking through it again
-    gc.set_threshold(GARBAGE_FROM, 20, 50)
-    front, behind = observed(worker.front, worker.behind, read(LogSettings).log_requests)
-    connections = Connections(front, behind, plan.web.web_host, plan.web.web_port)
-    _at_signals(connections.end)  # for good: once it ends, it has its journal to drain
+    bundle = _bundle(plan)
+    told: list[int] = []
+    _at_signals(lambda number, _: told.append(number))  # from here on there is a journal to close
+    worker = Worker(plan, bundle)
     try:
+        gc.collect()
+        gc.freeze()  # what is made at the start lives for ever: no use looking through it again
+        gc.set_threshold(GARBAGE_FROM, 20, 50)
+        front, behind = observed(worker.front, worker.behind, read(LogSettings).log_requests)
+        connections = Connections(front, behind, plan.web.web_host, plan.web.web_port)
+        _at_signals(connections.end)
+        if told:
+            connections.end()
         connections.serve_until_ended()
     finally:
         worker.close()
@@ -117,7 +122,7 @@ def _at_signals(handler: Callable[[int, FrameType | None], None]) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """While the parts are still being made: nothing was answered yet."""
+    """While the model is still looked for, which may take as long as MLflow does."""
     raise SystemExit(0)
 
 
@@ -139,9 +144,8 @@ class ParentWatch(threading.Thread):
 class Worker:
     """The parts of one process and their threads. `close` drains the journal and leaves the last totals."""
 
-    def __init__(self, plan: WorkerPlan) -> None:
+    def __init__(self, plan: WorkerPlan, bundle: Bundle) -> None:
         registry = CollectorRegistry(auto_describe=False)
-        bundle = _bundle(plan)
         self.model = ServingModel(
             bundle,
             f"RUN_ID={plan.model.run_id} led to this run",

@@ -86,10 +86,13 @@ def test_idle_clients_keep_nobody_from_an_answer_for_long(server: Server, capfd:
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_connection_may_ask_again(server: Server) -> None:
+def test_a_connection_may_ask_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("churn.small_http.REQUEST_SECONDS", 10)
     with socket.create_connection(server.server_address[:2], timeout=2) as kept:  # type: ignore[arg-type]
         for _ in range(3):
             kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             received = b""
             while not received.endswith(b"ok"):
-                received += kept.recv(4096)
+                part = kept.recv(4096)
+                assert part, "closed"
+                received += part

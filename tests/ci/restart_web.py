@@ -47,8 +47,9 @@ def main() -> int:
 def end(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
-        time.sleep(0.05)
+    with contextlib.suppress(OSError):  # gone
+        while Path(f"/proc/{pid}/cmdline").read_bytes():
+            time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -135,10 +136,16 @@ def balancer(pair: Pair, tmp_path: Path) -> Iterator[int]:
         f"http {{\naccess_log off;\n{paths}{text}}}\n"
     )
     process = subprocess.Popen([program, "-p", str(tmp_path), "-c", "nginx.conf", "-e", "error.log"])
-    time.sleep(0.2)
+    assert eventually(lambda: listens(port) or process.poll() is not None, 30)
+    assert process.poll() is None, (tmp_path / "error.log").read_text()
     yield port
     process.terminate()
     process.wait(10)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def customers(bundle: Bundle) -> list[dict[str, Any]]:

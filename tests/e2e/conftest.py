@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -20,5 +21,7 @@ def after_demo(tmp_path_factory: pytest.TempPathFactory) -> AfterDemo:
     environment = environment_in(tmp_path_factory.mktemp("demo"))
     with demo(environment, "--trials", "2") as player:
         output, _ = player.communicate(timeout=540)
-    left_behind = list(processes_of(environment["CHURNWATCH_HOME"]))
+    deadline = time.monotonic() + 10  # those that were killed take a moment to be gone
+    while (left_behind := list(processes_of(environment["CHURNWATCH_HOME"]))) and time.monotonic() < deadline:
+        time.sleep(0.1)
     return AfterDemo(environment, player.returncode, output, left_behind)

@@ -30,7 +30,7 @@ from tests.orchestration.test_receiver import EXAMPLE, Recorder
 from tests.services import free_port
 from tests.web_process import eventually
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
 LABELLED = 1_500
 

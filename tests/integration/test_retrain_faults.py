@@ -22,7 +22,7 @@ from tests.orchestration.test_receiver import Recorder
 from tests.services import free_port
 from tests.tcp_proxy import Proxy
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 200
 

@@ -287,7 +287,7 @@ def test_health_fails_while_records_wait_and_nothing_moves_and_says_which_shard(
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
-    assert health()[0] == 200
+    _wait_for(lambda: health()[0] == 200, 30, "it to be well")
     other = sqlite3.connect(run.folder / "store.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")  # nobody else can write now
     run.send(events[10:])

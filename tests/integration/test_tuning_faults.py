@@ -21,9 +21,9 @@ from orchestration.tunings import ALIVE_TAG, KIND_TAG, OUTCOME_TAG, PARENT_TAG, 
 from tests.tcp_proxy import Proxy
 from tests.training_servers import ROOT, Servers
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 SMALL = {"FAMILIES": "xgboost,decision_tree", "FOLDS": "3"}
-TRIALS = 5
+TRIALS = 8
 LONG_AGO = "2026-01-31T12:00:00+00:00"
 DEADLINE_SECONDS = 120
 

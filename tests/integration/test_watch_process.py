@@ -142,7 +142,7 @@ def test_a_store_that_takes_nothing_for_a_while_is_waited_for(
     try:
         eventually(lambda: len(store.documents("verdict")) == 1)
         url = f"http://127.0.0.1:{environment['WATCH_PORT']}/metrics"
-        send(store, bundle, 100, started=datetime.now(UTC) - timedelta(seconds=1_000 + 10))
+        send(store, bundle, 100, started=datetime.now(UTC) - timedelta(seconds=1_000 + 5))  # time to take the lock
         with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             eventually(lambda: b"watch_poll_failures_total 0.0" not in urllib.request.urlopen(url, timeout=10).read())

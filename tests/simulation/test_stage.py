@@ -33,8 +33,10 @@ def free_port() -> int:
 def gone(pid: int, within_seconds: float = 5.0) -> bool:
     deadline = time.monotonic() + within_seconds
     while time.monotonic() < deadline:
-        state = Path(f"/proc/{pid}/stat")
-        if not state.exists() or state.read_text().split()[2] == "Z":
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+                return True
+        except OSError:
             return True
         time.sleep(0.02)
     return False

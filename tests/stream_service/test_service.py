@@ -119,10 +119,10 @@ def test_shards_born_while_it_runs_are_found(world: Any, make_service: Any) -> N
 def test_two_workers_share_the_shards_evenly_and_answer_each_record_once(world: Any, make_service: Any) -> None:
     world.client.streams.clear()
     world.make_streams(shards=5)
-    first = Running(make_service("a", lease_seconds=1.5))
+    first = Running(make_service("a", lease_seconds=4))
     wait_for(lambda: len(first.shards) == 5)
     world.send(300)
-    second = Running(make_service("b", lease_seconds=1.5))
+    second = Running(make_service("b", lease_seconds=4))
 
     wait_for(lambda: sorted([len(first.shards), len(second.shards)]) == [2, 3])
     assert first.shards.isdisjoint(second.shards)

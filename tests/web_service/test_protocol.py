@@ -120,15 +120,15 @@ def test_a_connection_on_which_nothing_comes_is_closed(
 
 def test_a_connection_in_use_is_kept(door: Door, plain: bytes, monkeypatch: Any) -> None:
     """Longer than it may idle, by plain predictions after an answer of Flask's: uvicorn sees only that one."""
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr(protocol, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.8)
+    monkeypatch.setattr(protocol, "IDLE_SECONDS", 0.8)
 
     async def asked() -> bool:
         connection = door.connect()
         await connection.ask(request("GET", "/ready"))
         for _ in range(8):
             await connection.ask(plain)
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(0.2)
         return connection.wire.closed
 
     assert not run(asked())
