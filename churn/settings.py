@@ -193,7 +193,7 @@ class TrainSettings(Settings):
     )
     tuning_cluster: str = Field(
         "",
-        description="Where trials run: none for threads, 'local' for processes here, tcp://HOST:PORT for a Dask "
+        description="Where trials run: empty for threads, 'local' for processes here, tcp://HOST:PORT for a Dask "
         "scheduler (extra [cluster]).",
     )
     tuning_pruning: bool = Field(True, description="Stop a trial that is hopeless after some of its folds.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
@@ -40,13 +41,13 @@ def settings_page() -> str:
         lines += ["| --- | --- | --- | --- |"]
         for name, field in concern.model_fields.items():
             kind = getattr(field.annotation, "__name__", str(field.annotation))
-            default = f"`{field.default}`" if field.default not in ("", None) else "none"
+            default = f"`{field.default}`" if field.default not in ("", None) else "*empty*"
             lines.append(f"| `{name.upper()}` | {kind} | {default} | {field.description} |")
     return "\n".join(lines) + "\n"
 
 
 def metrics_page() -> str:
-    """Every metric of every class in churn.metrics, with its labels."""
+    """Every metric of every class in churn.metrics, and those of the journal, with their labels."""
     lines = [NOTE, "# Metrics", "", "| metric | type | labels | what it says |", "| --- | --- | --- | --- |"]
     for _, group in sorted(vars(metrics).items()):
         if not (inspect.isclass(group) and group.__module__ == metrics.__name__ and group.__name__.endswith("Metrics")):
@@ -58,6 +59,11 @@ def metrics_page() -> str:
             name = getattr(metric, "_name", "") + ("_total" if kind == "counter" else "")
             labels = ", ".join(f"`{label}`" for label in getattr(metric, "_labelnames", ())) or "–"
             lines.append(f"| `{name}` | {kind} | {labels} | {getattr(metric, '_documentation', '')} |")
+    nothing: dict[str, Any] = dict.fromkeys(inspect.signature(metrics.journal_families).parameters, 0)
+    for family in metrics.journal_families(**nothing | {"rejected": {}}):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in getattr(family, "_labelnames", ())) or "–"
+        lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
     return "\n".join(lines) + "\n"
 
 
