@@ -101,7 +101,7 @@ def _dask_runner(cluster: str, workers: int) -> Iterator[Any]:
         import dask
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
-        raise SettingError("TUNING_CLUSTER", cluster, f"nothing, or an installation with [cluster] ({error})") from error
+        raise SettingError("TUNING_CLUSTER", cluster, f"nothing, or the extra [cluster] ({error})") from error
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")  # a worker that dies and comes back is no news
     for name in logging.root.manager.loggerDict:
         if name.partition(".")[0] == "distributed":
